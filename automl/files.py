@@ -1,0 +1,178 @@
+"""The one seam for writing: whole files by rename, lines by one write, folders made once, locks.
+
+Everything that this project writes goes through ``write``, ``sync``, ``replace`` and ``truncate``, so that a test
+can fail, tear or kill at the nth call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import socket
+import time
+from pathlib import Path
+from typing import NoReturn
+
+from filelock import FileLock, Timeout
+
+from automl.errors import BadInput, StorageError
+
+
+def write(descriptor: int, data: bytes) -> int:
+    """Write once; return how many bytes were taken."""
+    return os.write(descriptor, data)
+
+
+def sync(descriptor: int) -> None:
+    """Have the disk hold what was written."""
+    os.fsync(descriptor)
+
+
+def replace(source: Path, target: Path) -> None:
+    """Put a finished file in its place, at once."""
+    source.replace(target)
+
+
+def truncate(descriptor: int, size: int) -> None:
+    """Cut a file to its first ``size`` bytes."""
+    os.ftruncate(descriptor, size)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a whole file: aside, synced, then moved into place, so that it is never seen half.
+
+    Raises StorageError where it cannot be written; what was there before is then untouched.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        try:
+            _write_all(descriptor, data)
+            sync(descriptor)
+        finally:
+            os.close(descriptor)
+        replace(aside, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
+        _refuse(path, error)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole text file in UTF-8."""
+    write_whole(path, text.encode())
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a whole file of strict JSON; raises ValueError for NaN and infinity."""
+    write_text(path, json.dumps(value, allow_nan=False, ensure_ascii=False, indent=1) + "\n")
+
+
+class Lines:
+    """A file that grows by whole lines, each one write; a line that could not be written leaves nothing behind."""
+
+    def __init__(self, path: Path, size: int | None = None) -> None:
+        """Open the file to append, cut to ``size`` bytes first where that is given."""
+        self.path = path
+        try:
+            self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+            if size is not None and size != os.fstat(self._descriptor).st_size:
+                truncate(self._descriptor, size)
+        except OSError as error:
+            _refuse(path, error)
+        self.size = os.fstat(self._descriptor).st_size
+        self._synced = time.monotonic()
+
+    def append(self, line: bytes) -> None:
+        """Write one line, and sync if the last time is more than a second ago."""
+        try:
+            _write_all(self._descriptor, line)
+            now = time.monotonic()
+            if now - self._synced > 1:
+                self._synced = now
+                sync(self._descriptor)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                truncate(self._descriptor, self.size)
+            _refuse(self.path, error)
+        self.size += len(line)
+
+    def close(self) -> None:
+        """Sync and close; may be called twice."""
+        if self._descriptor < 0:
+            return
+        descriptor, self._descriptor = self._descriptor, -1
+        try:
+            sync(descriptor)
+        except OSError as error:
+            _refuse(self.path, error)
+        finally:
+            os.close(descriptor)
+
+
+class Lock:
+    """One driver a folder: a lock that the kernel frees when its owner is gone, however it went."""
+
+    def __init__(self, folder: Path) -> None:
+        self._owner = folder / ".owner.json"
+        self._lock = FileLock(folder / ".lock")
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise BadInput(
+                f"{folder} is in use by {_owner(self._owner)}: wait for it, or stop it and run automl resume {folder}"
+            ) from None
+        except OSError as error:
+            _refuse(folder, error)
+        write_json(self._owner, {"pid": os.getpid(), "host": socket.gethostname()})
+
+    def release(self) -> None:
+        """Let another driver have the folder."""
+        self._owner.unlink(missing_ok=True)
+        self._lock.release()
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder that must not exist yet, and those above it; raises FileExistsError or StorageError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir()
+    except FileExistsError:
+        raise
+    except OSError as error:
+        _refuse(path, error)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    written = write(descriptor, data)
+    while written < len(data):
+        taken = write(descriptor, data[written:])
+        if taken == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written += taken
+
+
+def _owner(path: Path) -> str:
+    try:
+        owner = json.loads(path.read_text())
+        return f"process {int(owner['pid'])} on {owner['host']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
+
+
+def _refuse(path: Path, error: OSError) -> NoReturn:
+    reasons = {
+        errno.ENOSPC: "the disk is full: make room",
+        errno.EDQUOT: "the disk quota is used up: make room",
+        errno.EFBIG: "the file would be larger than this account may write: raise the limit",
+        errno.EROFS: "the file system is read-only: choose another folder by runs=DIR",
+        errno.EACCES: "this account may not write there: choose another folder by runs=DIR",
+        errno.EPERM: "this account may not write there: choose another folder by runs=DIR",
+        errno.ENOTDIR: "a part of the path is a file: choose another folder by runs=DIR",
+        errno.EEXIST: "a file is in the way: choose another folder by runs=DIR",
+        errno.EIO: "the disk answered with an input/output error: check it",
+    }
+    reason = reasons.get(error.errno or 0, f"{error.strerror or error}: check the disk and the folder")
+    raise StorageError(f"cannot write {path}: {reason}; what is finished is kept, automl resume goes on") from error

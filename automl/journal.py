@@ -1,0 +1,123 @@
+"""What happened in a study, one checksummed JSON line an event; reading it back is resuming."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from automl.errors import JournalError
+from automl.files import Lines
+
+SCHEMA = 1
+_TAIL = len(',"crc":"01234567"}')
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), check_circular=False).encode
+_log = logging.getLogger("automl")
+
+
+class Journal:
+    """An append-only file of events.
+
+    Each line is one strict JSON object: ``line`` (from 0), ``event``, what belongs to the event, ``time``
+    (seconds since 1970), and last ``crc``, the CRC-32 of all before it. The first line is the study's heading.
+    """
+
+    def __init__(self, path: Path, heading: Mapping[str, Any]) -> None:
+        """Open the journal of the study that the heading describes, new or to be gone on with.
+
+        Raises JournalError for the journal of another study or another schema.
+        """
+        self.path = path
+        self._heading = {"event": "study", "schema": SCHEMA, "study": json.loads(_encode(heading))}
+        self._lines: Lines | None = None
+        self._count = 0
+
+    def events(self) -> Iterator[tuple[dict[str, Any], int]]:
+        """Yield each event after the heading with the offset of its end; nothing for a new journal."""
+        for number, (record, end) in enumerate(read(self.path) if self.path.exists() else ()):
+            if number == 0:
+                _compare(self.path, self._heading, record)
+            else:
+                yield record, end
+
+    def open(self, size: int = 0, lines: int = 0) -> None:
+        """Begin to append after the first ``size`` bytes, which are ``lines`` lines; 0 for a journal to be begun."""
+        self._lines = Lines(self.path, size=size)
+        self._count = lines
+        if lines == 0:
+            self.append(self._heading)
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Write one event, with its line number, the time and a checksum, in one write.
+
+        Raises ValueError for NaN and infinity, StorageError where the disk refuses.
+        """
+        assert self._lines is not None
+        body = f'{{"line":{self._count},{_encode(record)[1:-1]},"time":{time.time():.3f}'.encode()
+        self._lines.append(b'%b,"crc":"%08x"}\n' % (body, zlib.crc32(body)))
+        self._count += 1
+
+    def close(self) -> None:
+        """Sync and close."""
+        if self._lines is not None:
+            self._lines.close()
+
+
+def read(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
+    """Yield each record of a journal with the offset of its end.
+
+    A torn tail (no line after it is whole) ends the reading with a warning. Damage elsewhere raises JournalError,
+    naming the line; the file is never touched.
+    """
+    end = 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file):
+            record = _parse(line, number)
+            if record is None:
+                rest = [line, *file]
+                if any(_parse(later) is not None for later in rest):
+                    raise JournalError(
+                        f"{path} is damaged at line {number + 1}, with whole lines after it: "
+                        "restore it from a copy, or cut it before that line to go on from there"
+                    )
+                _log.warning("%s: one torn line dropped (%d bytes)", path, sum(map(len, rest)))
+                return
+            end += len(line)
+            if number == 0 and (record.get("event") != "study" or record.get("schema") != SCHEMA):
+                raise JournalError(
+                    f"{path} has schema {record.get('schema')!r}, this version reads {SCHEMA}: "
+                    "use the version of automl that wrote it"
+                )
+            yield record, end
+
+
+def _parse(line: bytes, number: int | None = None) -> dict[str, Any] | None:
+    """Return the record of a whole line, at its place if a number is given; None for anything else."""
+    if line[-2:] != b"}\n" or line[-_TAIL - 1 : -11] != b',"crc":"':
+        return None
+    body = line[: -_TAIL - 1]
+    try:
+        if zlib.crc32(body) != int(line[-11:-3], 16):
+            return None
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(record, dict) or (number is not None and record.get("line") != number):
+        return None
+    return record
+
+
+def _compare(path: Path, expected: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    wanted, there = expected["study"], found.get("study")
+    if wanted == there:
+        return
+    keys = [*wanted, *(key for key in there if key not in wanted)] if isinstance(there, dict) else ["study"]
+    key = next(key for key in keys if not isinstance(there, dict) or there.get(key) != wanted.get(key))
+    raise JournalError(
+        f"{path} is of another study: its {key} is {there.get(key) if isinstance(there, dict) else there!r}, "
+        f"asked for is {wanted.get(key)!r}; resume it with its own settings, or start a new run"
+    )

@@ -1,0 +1,228 @@
+"""Finds plugins, looks components up by name, and builds them from the values of a config."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.metadata
+import json
+import os
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import pluggy
+
+from automl import hookspecs
+from automl.errors import AutoMLError, BadInput, PluginError, near_miss
+
+Kind = Literal["space", "strategy", "evaluator", "task", "tracker"]
+KINDS: tuple[Kind, ...] = ("space", "strategy", "evaluator", "task", "tracker")
+_PLURAL = {"strategy": "strategies"}
+
+
+@dataclass(frozen=True)
+class Component:
+    """Where a component is found: its kind and name, the plugin that brings it, and the class as ``module:Class``."""
+
+    kind: Kind
+    name: str
+    path: str
+    plugin: str
+    package: str
+    version: str
+
+
+@dataclass
+class Registry:
+    """All plugins of this environment, known by distribution and entry-point name.
+
+    Of one distribution found twice on the path only the first counts, as for an import. A plugin that cannot
+    be loaded is kept in ``problems`` with its reason; a run that does not need it goes on. ``AUTOML_BLOCK``
+    names plugins to leave out, separated by commas.
+    """
+
+    manager: pluggy.PluginManager = field(default_factory=lambda: pluggy.PluginManager("automl"))
+    problems: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.manager.add_hookspecs(hookspecs)
+        blocked = {name.strip() for name in os.environ.get("AUTOML_BLOCK", "").split(",")}
+        self._versions: dict[str, tuple[str, str]] = {}
+        seen: set[str] = set()
+        for distribution in importlib.metadata.distributions():
+            package = (distribution.metadata["Name"] or "").lower().replace("_", "-")
+            if package in seen:
+                continue
+            seen.add(package)
+            for entry in distribution.entry_points.select(group="automl"):
+                name = f"{package}:{entry.name}"
+                if blocked.isdisjoint({name, package, entry.name}):
+                    self._versions[name] = (package, distribution.version)
+                    self._register(name, entry)
+
+    def _register(self, name: str, entry: importlib.metadata.EntryPoint) -> None:
+        try:
+            plugin = entry.load()
+        except (Exception, SystemExit) as error:
+            self.problems[name] = f"it cannot be imported: {type(error).__name__}: {error}"
+            return
+        try:
+            self.manager.register(plugin, name)
+            self._check_hooks(name, plugin)
+        except (pluggy.PluginValidationError, ValueError, AutoMLError) as error:
+            if self.manager.has_plugin(name):
+                self.manager.unregister(name=name)
+            self.problems[name] = " ".join(str(error).split())
+
+    def _check_hooks(self, name: str, plugin: object) -> None:
+        hooks = [hook for hook in vars(hookspecs) if hook.startswith("automl_")]
+        for attribute in dir(plugin):
+            if hasattr(getattr(plugin, attribute, None), "automl_impl") and attribute not in hooks:
+                raise PluginError(f"it implements {attribute}, which is no hook{near_miss(attribute, hooks)}")
+
+    @cached_property
+    def components(self) -> dict[tuple[Kind, str], list[Component]]:
+        """All components by kind and name; more than one where plugins clash."""
+        found: dict[tuple[Kind, str], list[Component]] = {}
+        for kind in KINDS:
+            hook = f"automl_{_PLURAL.get(kind, kind + 's')}"
+            for implementation in getattr(self.manager.hook, hook).get_hookimpls():
+                plugin = implementation.plugin_name
+                package, version = self._versions.get(plugin, (plugin, ""))
+                try:
+                    for name, path in implementation.function().items():
+                        found.setdefault((kind, name), []).append(
+                            Component(kind, name, path, plugin, package, version)
+                        )
+                except Exception as error:
+                    self.problems[plugin] = f"its {hook} does not return names and paths: {type(error).__name__}: {error}"
+        return dict(sorted(found.items()))
+
+    def names(self, kind: Kind) -> list[str]:
+        """Return the installed names of a kind, sorted."""
+        return [name for found, name in self.components if found == kind]
+
+    def config_paths(self) -> list[str]:
+        """Return where the plugins' config groups live."""
+        paths = []
+        for implementation in self.manager.hook.automl_config_path.get_hookimpls():
+            try:
+                paths.append(str(implementation.function()))
+            except Exception as error:
+                self.problems[implementation.plugin_name] = f"its automl_config_path failed: {error}"
+        return paths
+
+    def find(self, kind: Kind, name: str) -> Component:
+        """Return the component of that name; raises BadInput for none, PluginError for a clash."""
+        found = self.components.get((kind, name), [])
+        if not found:
+            names = self.names(kind)
+            broken = "".join(f"; plugin {plugin} is left out: {reason}" for plugin, reason in self.problems.items())
+            raise BadInput(
+                f"no {kind} is named {name!r}{near_miss(name, names)}; installed: {', '.join(names)}{broken}"
+            )
+        if len(found) > 1:
+            plugins = " and ".join(component.plugin for component in found)
+            raise PluginError(
+                f"{kind} {name!r} comes from two plugins, {plugins}: leave one out by AUTOML_BLOCK={found[-1].plugin}"
+            )
+        return found[0]
+
+    def load(self, kind: Kind, name: str) -> type[Any]:
+        """Return the component's class; raises PluginError, naming the plugin, where it cannot be had."""
+        component = self.find(kind, name)
+        module, _, attribute = component.path.partition(":")
+        try:
+            loaded = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError, SyntaxError) as error:
+            raise PluginError(
+                f"{kind} {name!r} of plugin {component.plugin} cannot be imported: {type(error).__name__}: {error}"
+            ) from error
+        base = _base(kind)
+        if not isinstance(loaded, type) or (base is not None and not issubclass(loaded, base)):
+            raise PluginError(f"{kind} {name!r} of plugin {component.plugin} is {loaded!r}, which is no {kind}")
+        return loaded
+
+    def build(self, kind: Kind, values: Mapping[str, Any]) -> Any:
+        """Return the component that a config's values describe: ``name``, and its fields.
+
+        Raises BadInput for an unknown name or field, a value of the wrong type or out of its range.
+        """
+        name = values.get("name")
+        if not isinstance(name, str):
+            raise BadInput(f"{kind}.name is {name!r}: give one of {', '.join(self.names(kind))}")
+        fields = {key: value for key, value in values.items() if key != "name"}
+        return construct(self.load(kind, name), fields, kind)
+
+
+def construct(cls: type[Any], values: Mapping[str, Any], prefix: str) -> Any:
+    """Return an instance of a dataclass from plain values, each checked against its annotation, strictly.
+
+    Raises BadInput naming ``prefix.field``, the value and what is allowed.
+    """
+    fields = {field.name for field in dataclasses.fields(cls) if field.init} if dataclasses.is_dataclass(cls) else set()
+    for key in values:
+        if key not in fields:
+            known = ", ".join(sorted(fields)) or "none"
+            raise BadInput(f"{prefix} has no key {key!r}{near_miss(key, fields)}; its keys: {known}")
+    hints = typing.get_type_hints(cls, include_extras=True)
+    return cls(**{key: check(value, hints[key], f"{prefix}.{key}") for key, value in values.items()})
+
+
+def check(value: Any, annotation: Any, key: str) -> Any:
+    """Return a plain value as the annotation has it; raises BadInput naming key, value and what is allowed.
+
+    Strict: true is no 1, "3" is no 3; an integer may stand for a real number.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(annotation).validate_json(json.dumps(value, allow_nan=False), strict=True)
+    except ValidationError as error:
+        wanted = "; ".join(dict.fromkeys(_wanted(detail) for detail in error.errors()))
+        raise BadInput(f"{key}={_as_typed(value)} must be {wanted}") from None
+    except ValueError:
+        raise BadInput(f"{key}={_as_typed(value)} must be a finite number") from None
+
+
+def _wanted(detail: Any) -> str:
+    context = detail.get("ctx", {})
+    match detail["type"]:
+        case "greater_than_equal":
+            return f"at least {context['ge']}"
+        case "greater_than":
+            return f"more than {context['gt']}"
+        case "less_than_equal":
+            return f"at most {context['le']}"
+        case "less_than":
+            return f"less than {context['lt']}"
+        case "int_type" | "int_from_float" | "int_parsing":
+            return "an integer"
+        case "float_type" | "float_parsing":
+            return "a number"
+        case "bool_type" | "bool_parsing":
+            return "true or false"
+        case "string_type":
+            return 'text (in quotes where it looks like a number, as \'key="1e5"\')'
+        case "none_required":
+            return "null"
+        case "literal_error":
+            return f"one of {context['expected']}"
+        case _:
+            return str(detail["msg"])
+
+
+def _as_typed(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _base(kind: Kind) -> type[Any] | None:
+    from automl.evaluator import Evaluator
+    from automl.space import Space
+    from automl.strategy import Strategy
+    from automl.task import Task
+
+    return {"space": Space, "strategy": Strategy, "evaluator": Evaluator, "task": Task}.get(kind)

@@ -1,0 +1,216 @@
+"""A space turns named decisions into a network."""
+
+from __future__ import annotations
+
+import math
+import random as stdlib_random
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from automl.decisions import MISFIT, NO_CONTEXTS, Architecture, Choose, Domain, Op, Real, as_domain
+from automl.errors import BadInput, near_miss
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+    from automl.task import Task
+
+Blueprint = TypeVar("Blueprint")
+Policy = Callable[[str, Domain], Any]
+
+
+class Space(ABC, Generic[Blueprint]):
+    """What can be searched: ``describe`` makes the decisions, ``build`` the network they come to.
+
+    Everything else follows from running ``describe`` again under another policy, so conditions are plain
+    ``if`` and ``for``, and domains may depend on what was decided before.
+    """
+
+    @abstractmethod
+    def describe(self, choose: Choose) -> Blueprint:
+        """Make every decision by ``choose(name, domain)`` and return the blueprint; cheap, and without torch."""
+
+    @abstractmethod
+    def build(self, blueprint: Blueprint, task: Task) -> Module:
+        """Return the untrained network for the task's input shape and outputs."""
+
+    def canonical(self, blueprint: Blueprint) -> Hashable | None:
+        """Return a key equal for two descriptions of one network; None, the default: the decisions are the key."""
+        return None
+
+    def check(self, task: Task) -> None:  # noqa: B027
+        """Raise BadInput where no architecture of this space fits the task, naming the least that works."""
+
+    def make(self, policy: Policy) -> Architecture:
+        """Describe one architecture, each decision answered by ``policy(name, domain)``."""
+        values: dict[str, Any] = {}
+        domains: dict[str, Domain] = {}
+        contexts: dict[str, Sequence[float]] | None = None
+
+        def choose(name: str, domain: Any, *, context: Sequence[float] | None = None) -> Any:
+            nonlocal contexts
+            if name in values:
+                raise BadInput(f"space {type(self).__name__} makes the decision {name!r} twice: give it another name")
+            domain = as_domain(name, domain)
+            value = policy(name, domain)
+            values[name] = value
+            domains[name] = domain
+            if context is not None:
+                contexts = contexts or {}
+                contexts[name] = context
+            return value.chosen_by(name) if value.__class__ is Op else value
+
+        blueprint = self.describe(choose)
+        return Architecture(values, domains, blueprint, NO_CONTEXTS if contexts is None else contexts)
+
+    def sample(self, rng: stdlib_random.Random) -> Architecture:
+        """Draw every decision by its domain: uniform over the tree of decisions, not over networks."""
+        random = rng.random
+        return self.make(lambda name, domain: domain.sample(random))
+
+    def complete(self, values: Mapping[str, Any], rng: stdlib_random.Random) -> Architecture:
+        """Follow the values that still apply and draw the rest.
+
+        A value is kept if the domain that it now meets holds it; an interval clips it; else it is drawn anew.
+        """
+        random = rng.random
+
+        def follow(name: str, domain: Domain) -> Any:
+            if name in values:
+                value = domain.fit(values[name])
+                if value is not MISFIT:
+                    return value
+            return domain.sample(random)
+
+        return self.make(follow)
+
+    def mutate(
+        self, architecture: Architecture, rng: stdlib_random.Random, names: Collection[str] | None = None
+    ) -> Architecture:
+        """Change one decision (or each of those named), and whatever depends on it.
+
+        The same architecture comes back where nothing can be changed.
+        """
+        domains = architecture.domains
+        if names is None:
+            free = [name for name, domain in domains.items() if _is_free(domain)]
+            if not free:
+                return architecture
+            names = (free[int(rng.random() * len(free))],)
+        values = dict(architecture.values)
+        for name in names:
+            values[name] = domains[name].other(values[name], rng.random)
+        return self.complete(values, rng)
+
+    def cross(self, a: Architecture, b: Architecture, rng: stdlib_random.Random) -> Architecture:
+        """Take each group of decisions (those with a common prefix, as ``stage.2.``) from one parent or the other."""
+        values: dict[str, Any] = {}
+        sides: dict[str, bool] = {}
+        for name in {**a.values, **b.values}:
+            group = name.rpartition(".")[0]
+            if group not in sides:
+                sides[group] = rng.random() < 0.5
+            first, second = (a, b) if sides[group] else (b, a)
+            values[name] = first.values[name] if name in first.values else second.values[name]
+        return self.complete(values, rng)
+
+    def read(self, values: Mapping[str, Any]) -> Architecture:
+        """Return the architecture of decisions read from JSON.
+
+        Raises BadInput, naming the decision, for one that is wrong, missing or not asked for.
+        """
+
+        def follow(name: str, domain: Domain) -> Any:
+            if name not in values:
+                raise BadInput(f"decision {name!r} is missing: give it {domain}")
+            try:
+                return domain.decode(values[name])
+            except ValueError:
+                raise BadInput(f"decision {name!r} is {values[name]!r}, but must be {domain}") from None
+
+        architecture = self.make(follow)
+        for name in values:
+            if name not in architecture.values:
+                hint = near_miss(name, architecture.values)
+                raise BadInput(f"decision {name!r} is not asked for here{hint}: leave it out")
+        return architecture
+
+    def enumerate(self, given: Mapping[str, Any] | None = None) -> Iterator[Architecture]:
+        """Run through all architectures that agree with the given decisions, in the order of the options.
+
+        Raises BadInput at a decision over real numbers that is not given: there is no end of them.
+        """
+        fixed = given or {}
+        path: list[list[int]] = []  # position and number of options, by decision
+        while True:
+            depth = 0
+
+            def follow(name: str, domain: Domain) -> Any:
+                nonlocal depth
+                if isinstance(domain, Real) and domain.low < domain.high and name not in fixed:
+                    raise BadInput(f"decision {name!r} is {domain}, which cannot be run through: give it a value")
+                if name in fixed:
+                    options = [value] if (value := domain.fit(fixed[name])) == fixed[name] else []
+                else:
+                    options = [domain.low] if isinstance(domain, Real) else list(domain)
+                if depth == len(path):
+                    path.append([0, len(options)])
+                if not options:
+                    raise _DeadEnd
+                value = options[path[depth][0]]
+                depth += 1
+                return value
+
+            try:
+                yield self.make(follow)
+            except _DeadEnd:
+                pass
+            while path and path[-1][0] + 1 >= path[-1][1]:
+                path.pop()
+            if not path:
+                return
+            path[-1][0] += 1
+
+    def size(self) -> int | float:
+        """Return the number of architectures: an int where counted, a float where estimated (Knuth, 1975).
+
+        A space of real numbers has math.inf. Spaces with a formula of their own override this.
+        """
+        try:
+            counted = sum(1 for _ in islice(self.enumerate(), _COUNTED))
+        except BadInput:
+            return math.inf
+        if counted < _COUNTED:
+            return counted
+        rng = stdlib_random.Random(0)
+        total = 0.0
+        for _ in range(_PROBES):
+            options = 1
+
+            def probe(name: str, domain: Domain) -> Any:
+                nonlocal options
+                if domain.count is None:
+                    return domain.sample(rng.random)
+                options *= domain.count
+                listed = list(domain)
+                return listed[int(rng.random() * len(listed))]
+
+            self.make(probe)
+            total += float(options)
+        return total / _PROBES
+
+
+_COUNTED = 20_000
+_PROBES = 1_000
+
+
+class _DeadEnd(Exception):
+    """No option of this decision agrees with what is given."""
+
+
+def _is_free(domain: Domain) -> bool:
+    if domain.__class__ is Real:
+        return domain.low < domain.high  # type: ignore[union-attr]
+    return domain.count != 1

@@ -1,0 +1,57 @@
+"""A strategy makes the choices: it asks for candidates and learns from what is told of them."""
+
+from __future__ import annotations
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from automl.decisions import Architecture
+from automl.errors import SearchFailed
+from automl.space import Space
+from automl.trial import Candidate, Trial, best
+
+
+class Strategy(ABC):
+    """How to search. Fields are hyperparameters; state is born in ``start``; randomness comes from ``rng`` alone.
+
+    The study reseeds ``rng`` before every ask and tell, so that a resumed search draws what an unbroken one would.
+    """
+
+    space: Space[Any]
+    rng: random.Random
+
+    def start(self, space: Space[Any], rng: random.Random) -> None:
+        """Begin a search of the space; called once, before the first ask. Overriders call super().start."""
+        self.space = space
+        self.rng = rng
+
+    @abstractmethod
+    def ask(self) -> Candidate | None:
+        """Return the next candidate.
+
+        None means "not before another trial is told"; with no trial running, it ends the search.
+        """
+
+    def keep(self, trial: Trial) -> bool:
+        """Say after each report whether the trial should go on."""
+        return True
+
+    def tell(self, trial: Trial) -> None:  # noqa: B027
+        """Learn from a trial that finished, was stopped, or failed (``trial.error``)."""
+
+    def recommend(self, trials: Sequence[Trial]) -> Architecture:
+        """Return the architecture to keep: the best at the highest fidelity reached."""
+        winner = best(trials)
+        if winner is None:
+            raise SearchFailed("no trial finished, so there is no best architecture: see the failures in the journal")
+        return winner.architecture
+
+    def state_dict(self) -> Mapping[str, Any] | None:
+        """Return the state for a snapshot; None, the default, where replaying the journal restores it."""
+        return None
+
+    def load_state_dict(self, state: Mapping[str, Any], trials: Sequence[Trial]) -> None:
+        """Restore what ``state_dict`` returned, given the trials told until then."""
+        raise NotImplementedError

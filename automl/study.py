@@ -1,0 +1,390 @@
+"""The loop: ask, evaluate, tell, write down; the same whatever the space, the strategy and the evaluator are."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import time
+from collections.abc import Hashable, Mapping, Sequence
+from itertools import islice
+from math import inf, isfinite
+from pathlib import Path
+from typing import Any
+
+from automl import pareto
+from automl.decisions import Architecture, Domain
+from automl.errors import BadInput, JournalError, SearchFailed
+from automl.evaluator import Evaluator
+from automl.executor import Failure, Local
+from automl.journal import Journal
+from automl.space import Space
+from automl.strategy import Strategy
+from automl.task import Task
+from automl.trial import NOTHING, Candidate, Objective, Report, Trial, best
+from automl.watching import Watchers
+
+FIRST_FAILURES = 5  # so many trials at the start, all failed alike, end a study
+FEW = 1_000  # architectures that are counted at the first repeat
+MANY = 20_000  # and after as many repeats in a row as FEW
+
+
+class Study:
+    """One search: a space, a strategy and an evaluator, until so many trials are told.
+
+    The generator of the strategy is reseeded by seed and count before each ask and tell, so a study that is
+    resumed by asking again (``Journal``) draws what an unbroken one would. An architecture met again
+    (``Space.canonical``) is not evaluated again where the evaluator is repeatable: the strategy is told the
+    known result, and no trial is counted.
+    """
+
+    def __init__(
+        self,
+        space: Space[Any],
+        strategy: Strategy,
+        evaluator: Evaluator,
+        task: Task,
+        objectives: Sequence[Objective] = (Objective("accuracy"),),
+        *,
+        trials: int,
+        seed: int = 0,
+        journal: Journal | None = None,
+        watchers: Watchers | None = None,
+        directory: Path | None = None,
+    ) -> None:
+        self.space = space
+        self.strategy = strategy
+        self.evaluator = evaluator
+        self.task = task
+        self.objectives = tuple(objectives)
+        self.total = trials
+        self.seed = seed
+        self.directory = directory
+        self.trials: list[Trial] = []  # told, in the order of telling
+        self.running: dict[int, Trial] = {}
+        self.duplicates = 0
+        self.replayed = 0  # trials that were read from the journal
+        self.ending: str | None = None  # why the search ended before its total, in a sentence
+        self.summary: Mapping[str, Any] = {}
+        self._journal = journal
+        self._watchers = watchers or Watchers()
+        self._asks = 0
+        self._repeats = 0
+        self._known: dict[Hashable, Trial] = {}
+        self._distinct: float | None = None  # different architectures; unknown before the first repeat
+        self._begun: dict[int, float] = {}
+        self._again: list[Trial] = []  # were running when the journal ended
+        self._domains: dict[Hashable, Mapping[str, Domain]] = {}
+        self._rng = random.Random()
+
+    @property
+    def best(self) -> Trial | None:
+        """The best trial so far; None where none has finished."""
+        return best(self.trials)
+
+    @property
+    def front(self) -> list[Trial]:
+        """The trials that none dominates in the objectives."""
+        return pareto.front(self.trials, self.objectives)
+
+    @property
+    def failed(self) -> list[Trial]:
+        """The trials that failed, in the order of telling."""
+        return [trial for trial in self.trials if trial.error is not None]
+
+    def run(self) -> None:
+        """Search until the total is told, the space is exhausted, or the strategy asks for nothing more.
+
+        Raises SearchFailed when the first trials all fail alike. KeyboardInterrupt, and whatever else the
+        evaluator is interrupted by, leaves the running trial untold.
+        """
+        self.start()
+        executor = Local(self.evaluator)
+        try:
+            while True:
+                while executor.free and (self._again or len(self.trials) + len(self.running) < self.total) and self.ending is None:
+                    trial = self.ask()
+                    if trial is None:
+                        break
+                    executor.submit(trial)
+                if not self.running:
+                    break
+                trial, event = executor.next()
+                if isinstance(event, Report):
+                    if not self.report(trial, event):
+                        executor.stop()
+                        self.tell(trial)
+                else:
+                    self.tell(trial, event)
+        finally:
+            executor.stop()
+            self.close()
+
+    def start(self) -> None:
+        """Start the evaluator and the strategy, and resume from the journal if it has a past."""
+        self.evaluator.start(self.space, self.task)
+        self.strategy = self.evaluator.schedule(self.strategy)
+        self.strategy.start(self.space, self._rng)
+        if self._journal is not None:
+            self._replay(self._journal)
+        self._watchers.call("automl_study_started", study=self)
+
+    def close(self) -> None:
+        """Have the journal hold all that was written."""
+        if self._journal is not None:
+            self._journal.close()
+
+    def ask(self) -> Trial | None:
+        """Ask the strategy until it names something new, and begin that trial; None where there is nothing now."""
+        if self._again:
+            trial = self._again.pop(0)
+            self._begun[trial.number] = time.monotonic()
+            return trial
+        while True:
+            candidate = self._ask()
+            if candidate is None:
+                return None
+            known = self._met(candidate)
+            if known is None:
+                trial = self._begin(candidate)
+                self._begun[trial.number] = time.monotonic()
+                self._write(
+                    {
+                        "event": "started",
+                        "trial": trial.number,
+                        "ask": self._asks - 1,
+                        "decisions": candidate.architecture.to_json(),
+                        "fidelity": candidate.fidelity,
+                        "parent": candidate.parent,
+                        **({"notes": dict(candidate.notes)} if candidate.notes else {}),
+                    }
+                )
+                self._watchers.call("automl_trial_started", study=self, trial=trial)
+                return trial
+            self._write(
+                {
+                    "event": "duplicate",
+                    "ask": self._asks - 1,
+                    "of": known.number,
+                    "decisions": candidate.architecture.to_json(),
+                }
+            )
+            self._repeat(candidate, known)
+            if self._exhausted():
+                return None
+
+    def report(self, trial: Trial, report: Report) -> bool:
+        """Take a report; say whether the trial should go on."""
+        if trial.reports and report.fidelity <= trial.reports[-1].fidelity:
+            return True  # a trial begun again: no news until better informed than before
+        if not all(map(isfinite, report.metrics.values())):
+            trial.reports.append(report)
+            return False
+        self._write(
+            {
+                "event": "reported",
+                "trial": trial.number,
+                "fidelity": report.fidelity,
+                "metrics": dict(report.metrics),
+                **({"gradients": dict(report.gradients)} if report.gradients else {}),
+            }
+        )
+        trial.reports.append(report)
+        self._watchers.call("automl_trial_reported", study=self, trial=trial, report=report)
+        return self.strategy.keep(trial)
+
+    def tell(self, trial: Trial, failure: Failure | None = None) -> None:
+        """End a trial: score it, write it down, and tell the strategy; raises SearchFailed if the first all failed alike."""
+        if failure is None:
+            failure = self._flaw(trial)
+        if failure is not None:
+            trial.error, trial.traceback = failure
+        trial.seconds = time.monotonic() - self._begun.pop(trial.number)
+        record: dict[str, Any] = {"event": "finished", "trial": trial.number, "seconds": round(trial.seconds, 6)}
+        if failure is not None:
+            record |= {"event": "failed", "reason": failure.reason, "traceback": failure.traceback}
+        self._write(record)
+        self._told(trial)
+        self._watchers.call("automl_trial_finished", study=self, trial=trial)
+        self._give_up()
+
+    def _ask(self) -> Candidate | None:
+        self._rng.seed(f"{self.seed}/ask/{self._asks}")
+        candidate = self.strategy.ask()
+        if candidate is not None:
+            self._asks += 1
+        return candidate
+
+    def _begin(self, candidate: Candidate) -> Trial:
+        number = len(self.trials) + len(self.running)
+        trial = Trial(number, candidate, seed=(self.seed << 32) + number)
+        self.running[number] = trial
+        return trial
+
+    def _told(self, trial: Trial) -> None:
+        del self.running[trial.number]
+        if trial.error is None:
+            trial.judge(self.objectives)
+        self._share_domains(trial.architecture)
+        self.trials.append(trial)
+        if self.evaluator.repeatable:
+            self._known.setdefault(self._key(trial.candidate), trial)
+        self._repeats = 0
+        self._rng.seed(f"{self.seed}/tell/{trial.number}")
+        self.strategy.tell(trial)
+
+    def _share_domains(self, architecture: Architecture) -> None:
+        """Have architectures with the same decisions share one dict of domains: it is most of their weight."""
+        domains = architecture.domains
+        key = (tuple(domains), tuple(map(id, domains.values())))
+        shared = self._domains.get(key)
+        if shared is not None:
+            architecture.domains = shared
+        elif len(self._domains) < 1_000:
+            self._domains[key] = domains
+
+    def _repeat(self, candidate: Candidate, known: Trial) -> None:
+        again = Trial(known.number, candidate, known.seed)
+        again.reports, again.error = known.reports, known.error
+        again.scores, again.violation = known.scores, known.violation
+        self.duplicates += 1
+        self._repeats += 1
+        self._rng.seed(f"{self.seed}/duplicate/{self._asks}")
+        self.strategy.tell(again)
+
+    def _key(self, candidate: Candidate) -> Hashable:
+        architecture = candidate.architecture
+        key = self.space.canonical(architecture.blueprint)
+        if key is None:
+            key = architecture
+        if candidate.fidelity == 1.0 and candidate.parent is None:
+            return key
+        return (key, candidate.fidelity, candidate.parent)
+
+    def _met(self, candidate: Candidate) -> Trial | None:
+        return self._known.get(self._key(candidate)) if self.evaluator.repeatable else None
+
+    def _exhausted(self) -> bool:
+        """Say whether every architecture is known, as far as they can be counted; then say so."""
+        if self._distinct is None:
+            self._distinct = self._count(FEW)
+        elif self._repeats == FEW and self._distinct == inf:
+            self._distinct = self._count(MANY)
+        if len(self._known) >= self._distinct:
+            self.ending = f"the space is exhausted: all its {self._distinct:,} architectures are evaluated"
+        elif self._repeats >= MANY:
+            self.ending = f"the strategy proposed nothing new in {MANY:,} asks, so the search ends here"
+        return self.ending is not None
+
+    def _count(self, limit: int) -> float:
+        """Return how many different architectures there are; infinity where there are more than the limit."""
+        keys = set()
+        try:
+            for number, architecture in enumerate(self.space.enumerate()):
+                if number == limit:
+                    return inf
+                keys.add(self._key(Candidate(architecture)))
+        except BadInput:
+            return inf
+        return len(keys)
+
+    def _flaw(self, trial: Trial) -> Failure | None:
+        """Return why a trial that ended cannot be scored."""
+        if not trial.reports:
+            return Failure("no report", "")
+        metrics = trial.metrics
+        for objective in self.objectives:
+            if objective.metric not in metrics:
+                return Failure(f"no metric `{objective.metric}`; it reported: {', '.join(metrics) or 'none'}", "")
+        for name in [*(objective.metric for objective in self.objectives), *metrics]:
+            if not isfinite(metrics[name]):
+                trial.reports.pop()
+                return Failure(f"{name} was {metrics[name]}", "")
+        return None
+
+    def _give_up(self) -> None:
+        first = min(FIRST_FAILURES, self.total)
+        if len(self.trials) == first and self.replayed < first:
+            reasons = {None if trial.error is None else _alike(trial.error) for trial in self.trials}
+            if len(reasons) == 1 and None not in reasons:
+                raise SearchFailed(
+                    f"the first {first} trials all failed for one reason: {self.trials[0].error}; "
+                    "mend that and start again (the journal has each traceback)"
+                )
+
+    def _write(self, record: dict[str, Any]) -> None:
+        if self._journal is not None:
+            self._journal.append(record)
+
+    def _replay(self, journal: Journal) -> None:
+        """Ask again for all that the journal holds, and open it to go on.
+
+        What was written after the last trial was settled belongs to trials that were running: it is cut, they
+        start again, and with one worker the journal ends as that of an unbroken study.
+        """
+        size, lines = 0, 0
+        held: list[dict[str, Any]] = []
+        for record, end in journal.events():
+            held.append(record)
+            if record["event"] in ("finished", "failed", "duplicate", "study"):
+                for earlier in held:
+                    self._follow(journal, earlier)
+                held.clear()
+                size, lines = end, record["line"] + 1
+        self.replayed = len(self.trials)
+        self._again = list(self.running.values())
+        journal.open(size, lines)
+
+    def _follow(self, journal: Journal, record: dict[str, Any]) -> None:
+        """Do again what a record says was done."""
+        event = record["event"]
+        try:
+            if event in ("started", "duplicate"):
+                candidate = self._agree(journal, record, self._ask())
+                if event == "started":
+                    self._begin(candidate)
+                else:
+                    self._repeat(candidate, self.trials[record["of"]])
+                    self._exhausted()
+            elif event == "reported":
+                trial = self.running[record["trial"]]
+                trial.reports.append(Report(record["metrics"], record["fidelity"], record.get("gradients", NOTHING)))
+                self.strategy.keep(trial)
+            elif event in ("finished", "failed"):
+                trial = self.running[record["trial"]]
+                trial.seconds = record["seconds"]
+                trial.error, trial.traceback = record.get("reason"), record.get("traceback")
+                self._told(trial)
+        except (KeyError, IndexError, TypeError, AttributeError) as error:
+            raise JournalError(
+                f"{journal.path} line {record['line'] + 1} does not follow from what precedes it "
+                f"({type(error).__name__}: {error}): it was written by another version, or by hand"
+            ) from error
+
+    def _agree(self, journal: Journal, record: Mapping[str, Any], candidate: Candidate | None) -> Candidate:
+        """Refuse a journal that holds another answer than the strategy gives now."""
+        if candidate is None:
+            now: Any = "nothing"
+        else:
+            now = candidate.architecture.to_json()
+            same = json.loads(json.dumps(now)) == record["decisions"] if now != record["decisions"] else True
+            if same and (record["event"] == "duplicate" or candidate.fidelity == record["fidelity"]):
+                return candidate
+        raise JournalError(
+            f"{journal.path} cannot be gone on with: for trial {record.get('trial', record.get('of'))} the journal has "
+            f"{_shown(record['decisions'], now)}, the strategy now asks for {_shown(now, record['decisions'])}; "
+            "resume with the versions and the settings that wrote it"
+        )
+
+
+def _alike(reason: str) -> str:
+    return re.sub(r"[0-9.]+", "#", reason)
+
+
+def _shown(decisions: Any, other: Any) -> str:
+    """Return the decisions that differ from the other's, at most three of them."""
+    if not isinstance(decisions, Mapping) or not isinstance(other, Mapping):
+        return str(decisions)[:200]
+    missing = object()
+    different = {name: value for name, value in decisions.items() if other.get(name, missing) != value}
+    return ", ".join(f"{name}={value!r}" for name, value in islice(different.items(), 3)) or "the same decisions and less"
