@@ -1,5 +1,8 @@
 """AutoML for lightweight neural networks: search, compress and ship them."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from automl.decisions import Architecture, Choose, Integer, Op, Options, Real
 from automl.errors import AutoMLError, BadInput, TrialFailed
 from automl.evaluator import Evaluator, Trainer
@@ -9,7 +12,14 @@ from automl.strategy import Strategy
 from automl.task import Data, Dataset, Task
 from automl.trial import Candidate, Objective, Report, Trial, best, merit
 
+if TYPE_CHECKING:
+    from automl.experiment import search
+    from automl.final import load
+    from automl.study import Study
+
 __version__ = "0.1.0"
+
+_LATER = {"Study": "automl.study", "load": "automl.final", "search": "automl.experiment"}
 
 __all__ = [
     "Architecture",
@@ -28,11 +38,21 @@ __all__ = [
     "Report",
     "Space",
     "Strategy",
+    "Study",
     "Task",
     "Trainer",
     "Trial",
     "TrialFailed",
     "best",
     "hookimpl",
+    "load",
     "merit",
+    "search",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is heavier than a plugin's needs when it is asked for."""
+    if name in _LATER:
+        return getattr(import_module(_LATER[name]), name)
+    raise AttributeError(f"module 'automl' has no attribute {name!r}")

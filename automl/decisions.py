@@ -17,6 +17,7 @@ T = TypeVar("T")
 Random = Callable[[], float]
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 MISFIT: Any = object()  # what fit answers for a value that a domain does not hold; None may be an option
+_TRIES = 100  # draws for another value of an interval
 NO_CONTEXTS: Mapping[str, Sequence[float]] = MappingProxyType({})
 
 
@@ -77,15 +78,15 @@ class Real:
         return min(max(value, low), high)  # exp(log(0.1)) is 0.10000000000000002
 
     def other(self, value: float, random: Random) -> float:
-        if self.low == self.high:
-            return value
-        while (drawn := self.sample(random)) == value:
-            pass
-        return drawn
+        """Return another number of the interval; the value itself where it is the only one."""
+        for _ in range(_TRIES):
+            if (drawn := self.sample(random)) != value:
+                return drawn
+        return self.high if value == self.low else self.low  # so narrow that its logarithms are one number
 
     def fit(self, value: Any) -> float:
         """Return the value, clipped to the interval; MISFIT if it is no number."""
-        if type(value) not in (int, float) or math.isnan(value):
+        if type(value) not in (int, float) or value != value:  # isnan overflows for a large integer
             return MISFIT  # type: ignore[no-any-return]
         return float(min(max(value, self.low), self.high))
 
@@ -118,8 +119,13 @@ class Integer:
     def count(self) -> int:
         return self.high - self.low + 1
 
+    @property
+    def options(self) -> Sequence[int]:
+        """All of them, in order."""
+        return range(self.low, self.high + 1)
+
     def __iter__(self) -> Iterator[int]:
-        return iter(range(self.low, self.high + 1))
+        return iter(self.options)
 
     def sample(self, random: Random) -> int:
         low, high = self.low, self.high
@@ -129,12 +135,14 @@ class Integer:
         return min(max(round(math.exp(first + random() * (last - first))), low), high)
 
     def other(self, value: int, random: Random) -> int:
+        """Return another integer of the interval; the value itself where it is the only one."""
         if self.low == self.high:
             return value
         if self.log:
-            while (drawn := self.sample(random)) == value:
-                pass
-            return drawn
+            for _ in range(_TRIES):
+                if (drawn := self.sample(random)) != value:
+                    return drawn
+            return self.high if value == self.low else self.low
         drawn = self.low + int(random() * (self.high - self.low))
         return drawn + (drawn >= value)
 
@@ -159,7 +167,7 @@ class Options(Generic[T]):
     """One of several options, drawn uniformly or by a prior.
 
     Two options that Python calls equal (1 and True), or that look alike in JSON, are refused, and so are
-    options that cannot be hashed and NaN: none of them could be told apart in a journal.
+    options that cannot be hashed, NaN and infinity: none of them could be told apart in a journal.
     """
 
     __slots__ = ("_bounds", "_codes", "_index", "count", "options", "prior")
@@ -183,13 +191,14 @@ class Options(Generic[T]):
         for position, option in enumerate(self.options):
             if not _all_hash([option]):
                 raise BadInput(f"decision {name!r} has the option {option!r}, which cannot be hashed: use a tuple")
-            if option != option:
-                raise BadInput(f"decision {name!r} has NaN among its options: leave it out")
+            if not _is_finite(option):
+                raise BadInput(f"decision {name!r} has the option {option!r}, which is no number of JSON: leave it out")
             code = _code(_plain(name, option))
             if option in index or code in codes:
                 twin = self.options[index[option]] if option in index else codes[code]
                 raise BadInput(
-                    f"decision {name!r} has options {twin!r} and {option!r}, which cannot be told apart: keep one of them"
+                    f"decision {name!r} has options {twin!r} and {option!r}, which cannot be told apart: "
+                    "keep one of them"
                 )
             index[option] = position
             codes[code] = option
@@ -224,14 +233,19 @@ class Options(Generic[T]):
         return self.options[-1]
 
     def other(self, value: T, random: Random) -> T:
+        """Return another option, by its prior among the others; the value itself where it is the only one."""
         if self.count == 1:
             return value
-        if self.prior is not None and sum(share > 0 for share in self.prior) > 1:
-            while (option := self.sample(random)) == value:
-                pass
-            return option
-        drawn = int(random() * (self.count - 1))
-        return self.options[drawn + (drawn >= self.index(value))]
+        place = self.index(value)
+        if self.prior is not None:
+            shares = [0.0 if other == place else share for other, share in enumerate(self.prior)]
+            rest = random() * sum(shares)
+            for option, share in zip(self.options, shares, strict=True):
+                rest -= share
+                if rest < 0:
+                    return option
+        drawn = int(random() * (self.count - 1))  # also where the prior leaves nothing to the others
+        return self.options[drawn + (drawn >= place)]
 
     def fit(self, value: Any) -> T:
         """Return the option equal to the value and of its type; MISFIT if there is none."""
@@ -383,6 +397,12 @@ def _all_hash(values: Sequence[object]) -> bool:
     return True
 
 
+def _is_finite(option: Any) -> bool:
+    if option.__class__ is tuple:
+        return all(map(_is_finite, option))
+    return option.__class__ is not float or math.isfinite(option)
+
+
 def _plain(name: str, value: Any) -> Json:
     """Return an option as JSON: an operation by its name, a tuple as a list."""
     kind = value.__class__
@@ -393,7 +413,8 @@ def _plain(name: str, value: Any) -> Json:
     if kind is tuple:
         return [_plain(name, item) for item in value]
     raise BadInput(
-        f"decision {name!r} has the option {value!r}: use text, numbers, True, False, None, operations, or tuples of these"
+        f"decision {name!r} has the option {value!r}: "
+        "use text, numbers, True, False, None, operations, or tuples of these"
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import NamedTuple
 
 from automl.errors import JournalError, StorageError, TrialFailed
@@ -23,7 +23,7 @@ class Local:
 
     def __init__(self, evaluator: Evaluator) -> None:
         self._evaluator = evaluator
-        self._running: tuple[Trial, Iterator[Report]] | None = None
+        self._running: tuple[Trial, Generator[Report]] | None = None
 
     @property
     def free(self) -> bool:
@@ -32,7 +32,10 @@ class Local:
 
     def submit(self, trial: Trial) -> None:
         """Begin a trial."""
-        self._running = (trial, self._evaluator.evaluate(trial))
+        self._running = (trial, self._evaluate(trial))
+
+    def _evaluate(self, trial: Trial) -> Generator[Report]:
+        yield from self._evaluator.evaluate(trial)  # so that one that is no generator raises in next, too
 
     def next(self) -> tuple[Trial, Report | Failure | None]:
         """Return the next event: a report of a trial, its failure, or None for its end."""
@@ -54,18 +57,27 @@ class Local:
         if self._running is not None:
             _, reports = self._running
             self._running = None
-            close = getattr(reports, "close", None)
-            if close is not None:
-                close()
+            reports.close()
 
 
 def _failure(error: BaseException) -> Failure:
     text = "".join(traceback.format_exception(error))
-    for link in (error, error.__cause__, error.__context__):
-        if link is not None and link.__traceback__ is not None:
-            traceback.clear_frames(link.__traceback__)
+    for link in _chain(error):
+        traceback.clear_frames(link.__traceback__)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return Failure("out of memory", text[-20_000:])
     if isinstance(error, TrialFailed):
         return Failure(str(error)[:1_000], text[-20_000:])
     return Failure(f"{type(error).__name__}: {error}"[:1_000], text[-20_000:])
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield the error and all that it came from, each once."""
+    waiting, seen = [error], set()
+    while waiting:
+        link = waiting.pop()
+        if id(link) not in seen:
+            seen.add(id(link))
+            yield link
+            group = link.exceptions if isinstance(link, BaseExceptionGroup) else ()
+            waiting += [other for other in (link.__cause__, link.__context__, *group) if other is not None]

@@ -67,7 +67,8 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: object) -> None:
     """Write a whole file of strict JSON; raises ValueError for NaN and infinity."""
-    write_text(path, json.dumps(value, allow_nan=False, ensure_ascii=False, indent=1) + "\n")
+    text = json.dumps(value, allow_nan=False, ensure_ascii=False, indent=1) + "\n"
+    write_whole(path, text.encode(errors="backslashreplace"))  # half of a surrogate pair: as JSON escapes it
 
 
 class Lines:
@@ -76,11 +77,14 @@ class Lines:
     def __init__(self, path: Path, size: int | None = None) -> None:
         """Open the file to append, cut to ``size`` bytes first where that is given."""
         self.path = path
+        self._descriptor = -1
         try:
             self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
             if size is not None and size != os.fstat(self._descriptor).st_size:
                 truncate(self._descriptor, size)
         except OSError as error:
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
             _refuse(path, error)
         self.size = os.fstat(self._descriptor).st_size
         self._synced = time.monotonic()

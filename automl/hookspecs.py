@@ -69,6 +69,11 @@ def automl_trial_finished(study: Study, trial: Trial) -> None:
 
 
 @hookspec
+def automl_retraining(study: Study, report: Report) -> None:
+    """Watch: called after each epoch of the final network's training, with what the validation images say of it."""
+
+
+@hookspec
 def automl_measure(model: Module, task: Task) -> Mapping[str, float]:
     """Return extra metrics of the final network, such as its latency on a device of the plugin's own."""
 

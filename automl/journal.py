@@ -57,7 +57,7 @@ class Journal:
         Raises ValueError for NaN and infinity, StorageError where the disk refuses.
         """
         assert self._lines is not None
-        body = f'{{"line":{self._count},{_encode(record)[1:-1]},"time":{time.time():.3f}'.encode()
+        body = f'{{"line":{self._count},{_encode(record)[1:-1]},"time":{time.time():.3f}'.encode(errors="backslashreplace")
         self._lines.append(b'%b,"crc":"%08x"}\n' % (body, zlib.crc32(body)))
         self._count += 1
 
@@ -79,6 +79,8 @@ def read(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
             record = _parse(line, number)
             if record is None:
                 rest = [line, *file]
+                if number == 0 and (len(rest) > 1 or line.endswith(b"\n")):
+                    raise JournalError(f"{path} is damaged at line 1, or no journal: restore it from a copy, or delete it")
                 if any(_parse(later) is not None for later in rest):
                     raise JournalError(
                         f"{path} is damaged at line {number + 1}, with whole lines after it: "
@@ -106,7 +108,9 @@ def _parse(line: bytes, number: int | None = None) -> dict[str, Any] | None:
         record = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(record, dict) or (number is not None and record.get("line") != number):
+    if not isinstance(record, dict) or not isinstance(record.get("event"), str):
+        return None
+    if number is not None and record.get("line") != number:
         return None
     return record
 

@@ -7,9 +7,10 @@ import importlib
 import importlib.metadata
 import json
 import os
+import re
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
@@ -44,8 +45,8 @@ class Registry:
     names plugins to leave out, separated by commas.
     """
 
-    manager: pluggy.PluginManager = field(default_factory=lambda: pluggy.PluginManager("automl"))
-    problems: dict[str, str] = field(default_factory=dict)
+    manager: pluggy.PluginManager = dataclasses.field(default_factory=lambda: pluggy.PluginManager("automl"))
+    problems: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.manager.add_hookspecs(hookspecs)
@@ -53,14 +54,18 @@ class Registry:
         self._versions: dict[str, tuple[str, str]] = {}
         seen: set[str] = set()
         for distribution in importlib.metadata.distributions():
-            package = (distribution.metadata["Name"] or "").lower().replace("_", "-")
+            try:
+                package = re.sub(r"[-_.]+", "-", distribution.metadata["Name"]).lower()
+                version, entries = distribution.version, distribution.entry_points.select(group="automl")
+            except Exception:
+                continue  # what an interrupted installation left behind: no package that could be imported either
             if package in seen:
                 continue
             seen.add(package)
-            for entry in distribution.entry_points.select(group="automl"):
+            for entry in entries:
                 name = f"{package}:{entry.name}"
                 if blocked.isdisjoint({name, package, entry.name}):
-                    self._versions[name] = (package, distribution.version)
+                    self._versions[name] = (package, version)
                     self._register(name, entry)
 
     def _register(self, name: str, entry: importlib.metadata.EntryPoint) -> None:
@@ -93,12 +98,17 @@ class Registry:
                 plugin = implementation.plugin_name
                 package, version = self._versions.get(plugin, (plugin, ""))
                 try:
-                    for name, path in implementation.function().items():
-                        found.setdefault((kind, name), []).append(
-                            Component(kind, name, path, plugin, package, version)
-                        )
-                except Exception as error:
-                    self.problems[plugin] = f"its {hook} does not return names and paths: {type(error).__name__}: {error}"
+                    listed = dict(implementation.function())
+                    for name, path in listed.items():
+                        if not isinstance(name, str) or not isinstance(path, str) or ":" not in path:
+                            raise TypeError(f"{name!r}: {path!r} is not a name and 'module:Class'")
+                except (Exception, SystemExit) as error:
+                    self.problems[plugin] = (
+                        f"its {hook} does not return names and paths: {type(error).__name__}: {error}"
+                    )
+                else:
+                    for name, path in listed.items():
+                        found.setdefault((kind, name), []).append(Component(kind, name, path, plugin, package, version))
         return dict(sorted(found.items()))
 
     def names(self, kind: Kind) -> list[str]:
@@ -111,7 +121,7 @@ class Registry:
         for implementation in self.manager.hook.automl_config_path.get_hookimpls():
             try:
                 paths.append(str(implementation.function()))
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 self.problems[implementation.plugin_name] = f"its automl_config_path failed: {error}"
         return paths
 
@@ -137,7 +147,7 @@ class Registry:
         module, _, attribute = component.path.partition(":")
         try:
             loaded = getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError, SyntaxError) as error:
+        except (Exception, SystemExit) as error:
             raise PluginError(
                 f"{kind} {name!r} of plugin {component.plugin} cannot be imported: {type(error).__name__}: {error}"
             ) from error
@@ -163,13 +173,24 @@ def construct(cls: type[Any], values: Mapping[str, Any], prefix: str) -> Any:
 
     Raises BadInput naming ``prefix.field``, the value and what is allowed.
     """
-    fields = {field.name for field in dataclasses.fields(cls) if field.init} if dataclasses.is_dataclass(cls) else set()
+    types = settings(cls)
     for key in values:
-        if key not in fields:
-            known = ", ".join(sorted(fields)) or "none"
-            raise BadInput(f"{prefix} has no key {key!r}{near_miss(key, fields)}; its keys: {known}")
-    hints = typing.get_type_hints(cls, include_extras=True)
-    return cls(**{key: check(value, hints[key], f"{prefix}.{key}") for key, value in values.items()})
+        if key not in types:
+            known = ", ".join(types) or "none"
+            raise BadInput(f"{prefix} has no key {key!r}{near_miss(key, types)}; its keys: {known}")
+    return cls(**{key: check(value, types[key], f"{prefix}.{key}") for key, value in values.items()})
+
+
+def settings(cls: type[Any]) -> dict[str, Any]:
+    """Return the annotation of each field that a component is built from, in order."""
+    found = {}
+    for field in dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ():
+        if field.init:
+            owner = next(base for base in cls.__mro__ if field.name in base.__dict__.get("__annotations__", ()))
+            alone = {"__annotations__": {field.name: owner.__annotations__[field.name]}, "__module__": owner.__module__}
+            # one at a time, for other annotations may name what only a type checker imports
+            found.update(typing.get_type_hints(type(cls.__name__, (), alone), include_extras=True))
+    return found
 
 
 def check(value: Any, annotation: Any, key: str) -> Any:
@@ -181,38 +202,30 @@ def check(value: Any, annotation: Any, key: str) -> Any:
 
     try:
         return TypeAdapter(annotation).validate_json(json.dumps(value, allow_nan=False), strict=True)
-    except ValidationError as error:
-        wanted = "; ".join(dict.fromkeys(_wanted(detail) for detail in error.errors()))
-        raise BadInput(f"{key}={_as_typed(value)} must be {wanted}") from None
-    except ValueError:
-        raise BadInput(f"{key}={_as_typed(value)} must be a finite number") from None
+    except (ValidationError, ValueError):
+        raise BadInput(f"{key}={_as_typed(value)} must be {allowed(annotation)}") from None
 
 
-def _wanted(detail: Any) -> str:
-    context = detail.get("ctx", {})
-    match detail["type"]:
-        case "greater_than_equal":
-            return f"at least {context['ge']}"
-        case "greater_than":
-            return f"more than {context['gt']}"
-        case "less_than_equal":
-            return f"at most {context['le']}"
-        case "less_than":
-            return f"less than {context['lt']}"
-        case "int_type" | "int_from_float" | "int_parsing":
-            return "an integer"
-        case "float_type" | "float_parsing":
-            return "a number"
-        case "bool_type" | "bool_parsing":
-            return "true or false"
-        case "string_type":
-            return 'text (in quotes where it looks like a number, as \'key="1e5"\')'
-        case "none_required":
-            return "null"
-        case "literal_error":
-            return f"one of {context['expected']}"
-        case _:
-            return str(detail["msg"])
+def allowed(hint: object) -> str:
+    """Return in words what a setting with this annotation may be."""
+    if typing.get_origin(hint) is typing.Annotated:
+        base, *bounds = typing.get_args(hint)
+        return ", ".join([allowed(base), *(_bound(bound) for bound in bounds)])
+    if typing.get_origin(hint) is typing.Literal:
+        return "one of " + ", ".join(str(option) for option in typing.get_args(hint))
+    parts = typing.get_args(hint)
+    if parts and type(None) in parts:
+        return " or ".join([*(allowed(part) for part in parts if part is not type(None)), "null"])
+    if isinstance(hint, type) and not parts:
+        return {"int": "an integer", "float": "a number", "str": "text", "bool": "true or false"}.get(
+            hint.__name__, hint.__name__
+        )
+    return str(hint).replace("typing.", "")
+
+
+def _bound(bound: object) -> str:
+    words = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+    return ", ".join(f"{words[key]} {getattr(bound, key)}" for key in words if hasattr(bound, key)) or str(bound)
 
 
 def _as_typed(value: Any) -> str:

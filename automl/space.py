@@ -152,9 +152,9 @@ class Space(ABC, Generic[Blueprint]):
                 if isinstance(domain, Real) and domain.low < domain.high and name not in fixed:
                     raise BadInput(f"decision {name!r} is {domain}, which cannot be run through: give it a value")
                 if name in fixed:
-                    options = [value] if (value := domain.fit(fixed[name])) == fixed[name] else []
+                    options: Sequence[Any] = [value] if (value := domain.fit(fixed[name])) == fixed[name] else []
                 else:
-                    options = [domain.low] if isinstance(domain, Real) else list(domain)
+                    options = [domain.low] if isinstance(domain, Real) else domain.options
                 if depth == len(path):
                     path.append([0, len(options)])
                 if not options:
@@ -187,15 +187,15 @@ class Space(ABC, Generic[Blueprint]):
         rng = stdlib_random.Random(0)
         total = 0.0
         for _ in range(_PROBES):
-            options = 1
+            options: float = 1
 
             def probe(name: str, domain: Domain) -> Any:
                 nonlocal options
-                if domain.count is None:
+                if isinstance(domain, Real):
+                    options *= math.inf if domain.low < domain.high else 1
                     return domain.sample(rng.random)
                 options *= domain.count
-                listed = list(domain)
-                return listed[int(rng.random() * len(listed))]
+                return domain.options[int(rng.random() * domain.count)]
 
             self.make(probe)
             total += float(options)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import random
-import re
 import time
 from collections.abc import Hashable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from math import inf, isfinite
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from automl import pareto
 from automl.decisions import Architecture, Domain
@@ -21,8 +21,11 @@ from automl.journal import Journal
 from automl.space import Space
 from automl.strategy import Strategy
 from automl.task import Task
-from automl.trial import NOTHING, Candidate, Objective, Report, Trial, best
+from automl.trial import NOTHING, Candidate, Objective, Report, Trial, best, by_reason
 from automl.watching import Watchers
+
+if TYPE_CHECKING:
+    import pandas
 
 FIRST_FAILURES = 5  # so many trials at the start, all failed alike, end a study
 FEW = 1_000  # architectures that are counted at the first repeat
@@ -51,6 +54,7 @@ class Study:
         journal: Journal | None = None,
         watchers: Watchers | None = None,
         directory: Path | None = None,
+        interruptible: AbstractContextManager[Any] | None = None,
     ) -> None:
         self.space = space
         self.strategy = strategy
@@ -68,6 +72,7 @@ class Study:
         self.summary: Mapping[str, Any] = {}
         self._journal = journal
         self._watchers = watchers or Watchers()
+        self._interruptible = interruptible or nullcontext()
         self._asks = 0
         self._repeats = 0
         self._known: dict[Hashable, Trial] = {}
@@ -92,8 +97,36 @@ class Study:
         """The trials that failed, in the order of telling."""
         return [trial for trial in self.trials if trial.error is not None]
 
+    def to_records(self) -> list[dict[str, Any]]:
+        """Return one flat record a trial: its number, state, metrics, and decisions by name."""
+        return [
+            {
+                "trial": trial.number,
+                "state": "finished" if trial.error is None else "failed",
+                "reason": trial.error,
+                "fidelity": trial.candidate.fidelity,
+                "seconds": trial.seconds,
+                **trial.metrics,
+                **trial.architecture.to_json(),
+            }
+            for trial in self.trials
+        ]
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """Return the records as a pandas data frame, a row a trial."""
+        import pandas
+
+        return pandas.DataFrame.from_records(self.to_records())
+
+    def _repr_html_(self) -> str:
+        from automl.notebook import html
+
+        return html(self)
+
     def run(self) -> None:
         """Search until the total is told, the space is exhausted, or the strategy asks for nothing more.
+
+        ``interruptible`` is entered while a candidate is evaluated, and only then.
 
         Raises SearchFailed when the first trials all fail alike. KeyboardInterrupt, and whatever else the
         evaluator is interrupted by, leaves the running trial untold.
@@ -102,14 +135,15 @@ class Study:
         executor = Local(self.evaluator)
         try:
             while True:
-                while executor.free and (self._again or len(self.trials) + len(self.running) < self.total) and self.ending is None:
+                while executor.free and self._goes_on():
                     trial = self.ask()
                     if trial is None:
                         break
                     executor.submit(trial)
                 if not self.running:
                     break
-                trial, event = executor.next()
+                with self._interruptible:
+                    trial, event = executor.next()
                 if isinstance(event, Report):
                     if not self.report(trial, event):
                         executor.stop()
@@ -194,7 +228,10 @@ class Study:
         return self.strategy.keep(trial)
 
     def tell(self, trial: Trial, failure: Failure | None = None) -> None:
-        """End a trial: score it, write it down, and tell the strategy; raises SearchFailed if the first all failed alike."""
+        """End a trial: score it, write it down, tell the strategy.
+
+        Raises SearchFailed if the first trials all failed alike.
+        """
         if failure is None:
             failure = self._flaw(trial)
         if failure is not None:
@@ -207,6 +244,10 @@ class Study:
         self._told(trial)
         self._watchers.call("automl_trial_finished", study=self, trial=trial)
         self._give_up()
+
+    def _goes_on(self) -> bool:
+        """Say whether another trial is due."""
+        return bool(self._again) or (self.ending is None and len(self.trials) + len(self.running) < self.total)
 
     def _ask(self) -> Candidate | None:
         self._rng.seed(f"{self.seed}/ask/{self._asks}")
@@ -305,8 +346,8 @@ class Study:
     def _give_up(self) -> None:
         first = min(FIRST_FAILURES, self.total)
         if len(self.trials) == first and self.replayed < first:
-            reasons = {None if trial.error is None else _alike(trial.error) for trial in self.trials}
-            if len(reasons) == 1 and None not in reasons:
+            groups = by_reason(self.trials)
+            if len(groups) == 1 and len(groups[0][1]) == first:
                 raise SearchFailed(
                     f"the first {first} trials all failed for one reason: {self.trials[0].error}; "
                     "mend that and start again (the journal has each traceback)"
@@ -377,14 +418,12 @@ class Study:
         )
 
 
-def _alike(reason: str) -> str:
-    return re.sub(r"[0-9.]+", "#", reason)
-
-
 def _shown(decisions: Any, other: Any) -> str:
     """Return the decisions that differ from the other's, at most three of them."""
     if not isinstance(decisions, Mapping) or not isinstance(other, Mapping):
         return str(decisions)[:200]
     missing = object()
     different = {name: value for name, value in decisions.items() if other.get(name, missing) != value}
-    return ", ".join(f"{name}={value!r}" for name, value in islice(different.items(), 3)) or "the same decisions and less"
+    return (
+        ", ".join(f"{name}={value!r}" for name, value in islice(different.items(), 3)) or "the same decisions and less"
+    )

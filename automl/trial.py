@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -117,6 +118,18 @@ def merit(trial: Trial) -> tuple[float, float]:
     return trial.merit
 
 
+def by_reason(trials: Sequence[Trial]) -> list[tuple[str, list[Trial]]]:
+    """Return the failed trials grouped by reason, numbers in it aside, the largest group first.
+
+    Each group is named by the reason of its first trial.
+    """
+    groups: dict[str, list[Trial]] = {}
+    for trial in trials:
+        if trial.error is not None:
+            groups.setdefault(re.sub(r"[0-9.]+", "#", trial.error), []).append(trial)
+    return [(group[0].error or "", group) for group in sorted(groups.values(), key=len, reverse=True)]
+
+
 def best(trials: Sequence[Trial]) -> Trial | None:
     """Return the best finished trial at the highest fidelity reached, the earliest of equals; None if all failed."""
     finished = [trial for trial in trials if trial.error is None and trial.scores]
@@ -124,5 +137,3 @@ def best(trials: Sequence[Trial]) -> Trial | None:
         return None
     highest = max(trial.reports[-1].fidelity for trial in finished)
     return max((trial for trial in finished if trial.reports[-1].fidelity == highest), key=merit)
-
-

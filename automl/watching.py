@@ -25,7 +25,7 @@ class Watchers:
         for implementation in reversed(getattr(self._manager.hook, hook).get_hookimpls()):
             try:
                 answer = implementation.function(*(arguments[name] for name in implementation.argnames))
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 name = implementation.plugin_name
                 if name not in self._named:
                     self._named.add(name)

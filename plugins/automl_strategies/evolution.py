@@ -23,13 +23,15 @@ class Evolution(Strategy):
     tournament: Annotated[int, Ge(1)] = 3
     identity: Annotated[float, Ge(0), Le(1)] = 0.05
 
-    def start(self, space: Space[Any], rng: Random) -> None:
-        super().start(space, rng)
+    def __post_init__(self) -> None:
         if self.tournament > self.population:
             raise BadInput(
                 f"strategy.tournament={self.tournament} is larger than strategy.population={self.population}: "
                 f"give at most {self.population}"
             )
+
+    def start(self, space: Space[Any], rng: Random) -> None:
+        super().start(space, rng)
         self.asked = 0
         self.alive: deque[Trial] = deque(maxlen=self.population)  # a full queue drops its oldest
 

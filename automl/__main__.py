@@ -1,0 +1,7 @@
+"""``python -m automl`` is the command ``automl``."""
+
+import sys
+
+from automl.cli import main
+
+sys.exit(main())

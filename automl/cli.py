@@ -1,0 +1,366 @@
+"""The command line: bare words are served at once, key=value words start an experiment."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from automl.errors import AutoMLError, BadInput, near_miss, printable
+
+HELP = """\
+Find, compress and ship lightweight neural networks.
+
+  automl +space=nasnet strategy=evolution     search, retrain the best, test it, export it, report
+  automl +space=nasnet key=value ...          any setting of the groups below, as task.batch_size=64
+  automl -m +space=nasnet seed=0,1,2          a sweep: every combination, one after the other
+
+Groups (group=option):
+{groups}
+Other commands (automl COMMAND --help):
+{commands}
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return its exit code: 0 done, 1 search failed, 2 bad input, 130 Ctrl-C, 143 SIGTERM."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    screen = _screen()
+    try:
+        return _serve(words)
+    except AutoMLError as error:
+        return _refused(error, error.exit_code)
+    except KeyboardInterrupt as interrupted:
+        return int(getattr(interrupted, "exit_code", 130))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if _debugging():
+            traceback.print_exc()
+        print(
+            f"automl failed, which is our fault: {type(error).__name__}: {printable(str(error))[:500]} "
+            "(AUTOML_DEBUG=1 shows where; please report it with the output of automl doctor)",
+            file=sys.stderr,
+        )
+        return 1
+    finally:
+        logging.getLogger("automl").removeHandler(screen)
+
+
+def _serve(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        if not words:
+            print("Choose a search space: automl +space=<name>\n")
+        print(_help(), end="")
+        return 0
+    if words[0] == "--version":
+        print(_version())
+        return 0
+    if words[0] in COMMANDS:
+        return COMMANDS[words[0]](words[1:])
+    if words[0] in ("-m", "--multirun"):
+        return _sweep(words[1:])
+    if any(word.startswith("-") for word in words):
+        flag = next(word for word in words if word.startswith("-"))
+        raise BadInput(f"there is no option {flag!r}: automl --help lists what there is; -m comes first")
+    if "=" not in words[0] and not words[0].startswith("+"):
+        raise BadInput(f"there is no command {words[0]!r}{near_miss(words[0], COMMANDS)}: automl --help lists them")
+    return _experiment(words)
+
+
+def _experiment(words: list[str]) -> int:
+    from automl import config
+    from automl.experiment import Experiment
+    from automl.plugins import Registry
+
+    registry = Registry()
+    experiment = Experiment(config.compose(words, registry), registry, config.command(words))
+    try:
+        study = experiment.run()
+    except (AutoMLError, KeyboardInterrupt):
+        _close(experiment)
+        raise
+    _close(experiment)
+    return 0 if study is not None else 1
+
+
+def _close(experiment: Any) -> None:
+    """Print what came out; the last line of stdout is the run folder, alone."""
+    study = getattr(experiment, "study", None)
+    if study is None or study.directory is None:
+        return
+    summary, folder = study.summary, study.directory
+    if "test" in summary:
+        latency = summary["model"].get("latency_ms")
+        rows = [("", "test accuracy", "parameters", "latency")]
+        rows.append(
+            (
+                "found network",
+                f"{summary['test']['accuracy']:.3f}",
+                f"{summary['model']['parameters']:,}",
+                "-" if latency is None else f"{latency:.2f} ms",
+            )
+        )
+        rows.append((summary["baseline"]["name"], f"{summary['baseline']['accuracy']:.3f}", "-", "-"))
+        for row in rows:
+            print(f"{row[0]:<22}{row[1]:>14}{row[2]:>13}{row[3]:>12}")
+    if study.failed:
+        from automl.trial import by_reason
+
+        reason, alike = by_reason(study.failed)[0]
+        print(
+            f"{len(study.failed)} of {len(study.trials)} trials failed; the commonest reason, {len(alike)} times: "
+            f"{printable(reason)}. The traceback of each is in {folder / 'journal.jsonl'}"
+        )
+    report = folder / "report.html"
+    if report.exists():
+        print(f"Report: {report}    Go on: automl resume {folder} trials={3 * study.total}")
+    print(folder, flush=True)
+
+
+def _sweep(words: list[str]) -> int:
+    """Run every job of a sweep, whatever another does, and end with a line a job."""
+    from automl import config
+    from automl.plugins import Registry
+
+    jobs = config.jobs(words, Registry())
+    codes: list[int] = []
+    for number, job in enumerate(jobs):
+        print(f"[{number + 1}/{len(jobs)}] {config.command(job)}", flush=True)
+        try:
+            codes.append(_experiment(job))
+        except AutoMLError as error:
+            codes.append(_refused(error, error.exit_code))
+    print()
+    for job, code in zip(jobs, codes, strict=True):
+        print(f"{'done' if code == 0 else f'exit {code}':<8}{config.command(job)}")
+    failed = {code for code in codes if code}
+    return 2 if failed == {2} else int(bool(failed))
+
+
+def _resume(words: list[str]) -> int:
+    parser = _parser("resume", "Go on with a run, the latest by default, to the end that an unbroken one would have.")
+    parser.add_argument("run", nargs="?", help="a run folder; default: the latest")
+    parser.add_argument("settings", nargs="*", help="trials=60 extends a run; the total counts")
+    given = parser.parse_args(words)
+    if given.run is not None and "=" in given.run and not Path(given.run).exists():
+        given.settings.insert(0, given.run)
+        given.run = None
+    from automl.experiment import resuming
+
+    experiment, folder = resuming(given.run, given.settings)
+    if experiment is not None:
+        try:
+            experiment.run(folder)
+        finally:
+            _close(experiment)
+    else:
+        print(folder)
+    return 0
+
+
+def _report(words: list[str]) -> int:
+    parser = _parser("report", "Write report.html anew for runs, also for unfinished ones.")
+    parser.add_argument("run", nargs="*", help="run folders; default: the latest")
+    given = parser.parse_args(words)
+    from automl import runs
+    from automl.plugins import Registry
+
+    tracker = Registry().build("tracker", {"name": "report"})
+    for run in given.run or [None]:
+        print(tracker.write(runs.find(run, _runs())))
+    return 0
+
+
+def _export(words: list[str]) -> int:
+    parser = _parser("export", "Write model.onnx of a run anew and check it against PyTorch.")
+    parser.add_argument("run", nargs="?", help="a run folder; default: the latest")
+    given = parser.parse_args(words)
+    from automl import runs
+    from automl.final import export, load
+
+    folder = runs.find(given.run, _runs())
+    export(load(folder), folder, None)
+    print(folder / "model.onnx")
+    return 0
+
+
+def _predict(words: list[str]) -> int:
+    parser = _parser("predict", "Say what a run's network sees in images.")
+    parser.add_argument("run", help="a run folder")
+    parser.add_argument("image", nargs="+", help="image files")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    given = parser.parse_args(words)
+    from automl import runs
+    from automl.final import load, predict
+
+    network = load(runs.find(given.run, _runs()))
+    for path in given.image:
+        shares = predict(network, Path(path))
+        if given.json:
+            print(json.dumps({"image": path, "classes": shares}, ensure_ascii=False))
+        else:
+            best = list(shares.items())[:3]
+            print(printable(path), *(f"{printable(name)} {share:.2f}" for name, share in best), sep="   ")
+    return 0
+
+
+def _plugins(words: list[str]) -> int:
+    parser = _parser("plugins", "List what is installed: kind, name, package, version.")
+    parser.add_argument("--json", action="store_true", help="as one JSON list")
+    given = parser.parse_args(words)
+    from automl.plugins import Registry
+
+    registry = Registry()
+    found = [component for components in registry.components.values() for component in components]
+    rows = [{"kind": c.kind, "name": c.name, "package": c.package, "version": c.version} for c in found]
+    if given.json:
+        print(json.dumps(rows, indent=1))
+    else:
+        for row in rows:
+            print(f"{row['kind']:<12}{printable(row['name']):<20}{printable(row['package']):<24}{row['version']}")
+    for plugin, reason in registry.problems.items():
+        print(f"plugin {printable(plugin)} is left out: {printable(reason)}", file=sys.stderr)
+    return 0
+
+
+def _explain(words: list[str]) -> int:
+    parser = _parser("explain", "Say what a component is, and what its settings are.")
+    parser.add_argument("kind", help="space, strategy, evaluator, task or tracker")
+    parser.add_argument("name")
+    given = parser.parse_args(words)
+    from automl.explain import explain
+    from automl.plugins import KINDS
+
+    if given.kind not in KINDS:
+        raise BadInput(f"there is no kind {given.kind!r}{near_miss(given.kind, KINDS)}: give one of {', '.join(KINDS)}")
+    print(explain(given.kind, given.name))
+    return 0
+
+
+def _doctor(words: list[str]) -> int:
+    _parser("doctor", "Print what a report of a problem needs.").parse_args(words)
+    import shutil
+
+    import psutil
+
+    from automl import config
+    from automl.plugins import Registry
+
+    registry = Registry()
+    print(_version())
+    print(f"platform   {platform.platform()}")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    print(f"machine    {cores} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB memory")
+    import torch
+
+    devices = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    print(f"torch      {torch.get_num_threads()} threads, GPUs: {', '.join(devices) or 'none'}")
+    folder = _runs()
+    place = next(parent for parent in [folder.absolute(), *folder.absolute().parents] if parent.exists())
+    print(f"runs       {folder.absolute()} ({shutil.disk_usage(place).free / 2**30:.0f} GiB free)")
+    print(f"configs    {config.folder()}")
+    print(f"plugins    {', '.join(sorted({c.plugin for cs in registry.components.values() for c in cs}))}")
+    for name in ("AUTOML_DATA", "AUTOML_CACHE", "AUTOML_RUNS", "AUTOML_BLOCK", "AUTOML_DEBUG"):
+        print(f"{name:<14}{'set' if name in os.environ else 'not set'}")
+    for plugin, reason in registry.problems.items():
+        print(f"problem    plugin {printable(plugin)}: {printable(reason)}")
+    return 0
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "resume": _resume,
+    "report": _report,
+    "export": _export,
+    "predict": _predict,
+    "plugins": _plugins,
+    "explain": _explain,
+    "doctor": _doctor,
+}
+_SENTENCES = {
+    "resume": "go on with a run, or extend it",
+    "report": "write the report of runs anew",
+    "export": "write model.onnx of a run anew",
+    "predict": "say what a run's network sees in images",
+    "plugins": "list what is installed",
+    "explain": "say what a component is, and its settings",
+    "doctor": "print what a report of a problem needs",
+}
+
+
+def _help() -> str:
+    from automl.config import options
+    from automl.plugins import Registry
+
+    groups = "".join(f"  {group:<12}{', '.join(names)}\n" for group, names in options(Registry()).items())
+    commands = "".join(f"  {name:<12}{_SENTENCES[name]}\n" for name in COMMANDS)
+    return HELP.format(groups=groups, commands=commands)
+
+
+def _version() -> str:
+    versions = {name: importlib.metadata.version(name) for name in ("automl-lightweight", "torch", "hydra-core")}
+    ours, torch, hydra = versions.values()
+    return f"automl {ours} (torch {torch}, hydra {hydra}, python {platform.python_version()})"
+
+
+def _parser(name: str, sentence: str) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(f"automl {name}", description=sentence)
+
+
+def _runs() -> Path:
+    return Path(os.environ.get("AUTOML_RUNS", "runs"))
+
+
+def _debugging() -> bool:
+    return os.environ.get("AUTOML_DEBUG", "") not in ("", "0")
+
+
+def _refused(error: AutoMLError, code: int) -> int:
+    if _debugging():
+        traceback.print_exception(error)
+    print(f"automl: {printable(str(error))}", file=sys.stderr)
+    return code
+
+
+class _Once(logging.Filter):
+    """Lets each message through once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        if message in self._said:
+            return False
+        self._said.add(message)
+        return True
+
+
+class _Printable(logging.Formatter):
+    """Escapes what could drive a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
+def _screen() -> logging.Handler:
+    """Show warnings on stderr, each once."""
+    log = logging.getLogger("automl")
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.DEBUG if _debugging() else logging.WARNING)
+    handler.setFormatter(_Printable("warning: %(message)s"))
+    handler.addFilter(_Once())
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG if _debugging() else logging.INFO)
+    log.propagate = False
+    return handler

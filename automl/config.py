@@ -1,0 +1,311 @@
+"""Composes and reads configs; the one file that knows Hydra."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from automl.errors import BadInput, near_miss, printable
+from automl.plugins import Registry
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+    from omegaconf import DictConfig
+
+_TEXT = re.compile(r"(runs|.*\.(root|path|file|weights|run|table))$")  # keys whose value is text
+_LARGEST = 1_000_000  # bytes of a config file
+_NO_PLUS = "a default, so it takes no plus"
+
+
+def folder() -> Path:
+    """Return where the config groups live: inside the package where installed, beside it in a checkout."""
+    inside = Path(__file__).parent / "conf"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "conf"
+
+
+def options(registry: Registry) -> dict[str, list[str]]:
+    """Return the options of each config group by listing folders; Hydra is not imported."""
+    import importlib.util
+
+    found: dict[str, set[str]] = {}
+    roots = [folder()]
+    for path in registry.config_paths():
+        package, _, rest = path.removeprefix("pkg://").partition("/")
+        spec = importlib.util.find_spec(package)
+        roots += [Path(place) / rest for place in (spec.submodule_search_locations or [] if spec else [])]
+    for root in roots:
+        for file in sorted(root.glob("*/*.yaml")):
+            found.setdefault(file.parent.name, set()).add(file.stem)
+    return {group: sorted(names) for group, names in sorted(found.items())}
+
+
+def compose(words: Sequence[str], registry: Registry) -> DictConfig:
+    """Return the config that the words of a command line ask for; composing runs no code that a file names.
+
+    Raises BadInput, with the whole command that works, for words that do not fit.
+    """
+    with _hydra(registry) as loader:
+        groups = {group: list(loader.get_group_options(group)) for group in _groups(loader)}
+        choices, values = _sort(words, groups)
+        try:
+            from hydra import compose as hydra_compose
+
+            config = hydra_compose("config", overrides=choices)
+        except Exception as error:
+            raise BadInput(_one_sentence(error)) from error
+    refuse_code(config)
+    return change(config, values)
+
+
+def jobs(words: Sequence[str], registry: Registry) -> list[list[str]]:
+    """Return the words of every job of a sweep, in Hydra's order; raises BadInput where there is none."""
+    with _hydra(registry):
+        lists: list[list[str]] = []
+        for word in words:
+            override = _parse(word)
+            if override.is_sweep_override():
+                name = word.partition("=")[0]
+                lists.append([f"{name}={value}" for value in override.sweep_string_iterator()])
+            else:
+                lists.append([word])
+    found = [list(job) for job in product(*lists)]
+    if not found:
+        raise BadInput("this sweep has no jobs: give every key at least one value")
+    return found
+
+
+def read(path: Path) -> DictConfig:
+    """Return a config file that a run wrote, read as if a stranger had: data alone, no aliases, bounded size."""
+    import yaml
+    from omegaconf import OmegaConf
+
+    class Loader(yaml.SafeLoader):
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            if self.check_event(yaml.AliasEvent):
+                raise yaml.YAMLError("it has an alias")
+            return super().compose_node(parent, index)
+
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise BadInput(f"{path} has more than {_LARGEST:,} bytes, so it is no config of a run")
+        values = yaml.load(path.read_text(), Loader)  # noqa: S506  # a SafeLoader
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}; give the folder of a run") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise BadInput(f"{path} is no config of a run: {' '.join(str(error).split())[:200]}") from error
+    if not isinstance(values, dict) or not {"space", "strategy", "evaluator", "task", "trials"} <= values.keys():
+        raise BadInput(f"{path} is no config of a run: it lacks space, strategy, evaluator, task or trials")
+    config = OmegaConf.create(values)
+    refuse_code(config)
+    return config
+
+
+def change(config: DictConfig, words: Sequence[str]) -> DictConfig:
+    """Return the config with the values of ``key=value`` words; raises BadInput for a key it does not have."""
+    from omegaconf import OmegaConf
+
+    for word in words:
+        override = _parse(word)
+        key = override.key_or_group
+        if override.is_add() or override.is_force_add() or override.is_delete():
+            shown = word.lstrip("+~")
+            raise BadInput(f"{printable(word)!r} adds or removes a key: the keys are fixed, so type {shown}")
+        _refuse_unknown_key(config, key)
+        if override.is_sweep_override():
+            raise BadInput(
+                f"{printable(word)!r} gives several values: for a sweep type automl -m ..., "
+                f"for one value that has a comma type {_in_quotes(word)}"
+            )
+        OmegaConf.update(config, key, override.value(), merge=False)
+    refuse_code(config)
+    return config
+
+
+def resolved(config: DictConfig) -> dict[str, Any]:
+    """Return the config as plain values, interpolations resolved."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise BadInput(_one_sentence(error)) from error
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
+
+
+def as_yaml(config: DictConfig) -> str:
+    """Return the config as YAML, unresolved, so that what it takes from the environment is not written down."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_yaml(config, resolve=False)
+
+
+def refuse_code(config: Any) -> None:
+    """Raise BadInput for a config that names code: components are chosen by name, never by a Python path."""
+    from omegaconf import OmegaConf
+
+    waiting: list[tuple[str, Any]] = [("", OmegaConf.to_container(config, resolve=False))]
+    while waiting:
+        place, node = waiting.pop()
+        if isinstance(node, Mapping):
+            for key, value in node.items():
+                if str(key) in ("_target_", "_args_", "_partial_"):
+                    raise BadInput(
+                        f"the config has {place}{key}={printable(str(value))[:80]!r}, which names code: "
+                        "remove it, components are chosen by their name"
+                    )
+                waiting.append((f"{place}{key}.", value))
+        elif isinstance(node, list):
+            waiting.extend((f"{place}{index}.", value) for index, value in enumerate(node))
+
+
+def command(words: Sequence[str]) -> str:
+    """Return the words as one command that can be pasted into a shell."""
+    return printable(shlex.join(["automl", *words]))
+
+
+@contextmanager
+def _hydra(registry: Registry) -> Iterator[Any]:
+    """Give Hydra's config loader over our groups and the plugins'."""
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.plugins import Plugins
+    from hydra.plugins.search_path_plugin import SearchPathPlugin
+
+    paths = registry.config_paths()
+
+    class PluginPaths(SearchPathPlugin):
+        def manipulate_search_path(self, search_path: Any) -> None:
+            for path in paths:
+                search_path.append("automl-plugin", path)
+
+    Plugins.instance().register(PluginPaths)
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(folder().resolve()), version_base="1.3", job_name="automl"):
+            yield GlobalHydra.instance().config_loader()
+    finally:
+        Plugins.instance().class_name_to_class.pop(f"{__name__}.PluginPaths", None)
+        Plugins.instance().plugin_type_to_subclass_list[SearchPathPlugin].remove(PluginPaths)
+
+
+def _groups(loader: Any) -> list[str]:
+    return [group for group in loader.list_groups("") if not group.startswith("hydra")]
+
+
+def _sort(words: Sequence[str], groups: Mapping[str, list[str]]) -> tuple[list[str], list[str]]:
+    """Part the words into group choices, for Hydra to compose, and values, for us to set; refuse what is mistyped."""
+    choices: list[str] = []
+    values: list[str] = []
+    chosen: dict[str, str] = {}
+    for word in words:
+        name, equals, option = word.partition("=")
+        key = name.lstrip("+~")
+        group = key.partition("@")[0]
+        if not equals or not key:
+            raise BadInput(
+                f"{printable(word)!r} is neither a command nor key=value: "
+                "automl --help lists both" + near_miss(word, [*groups])
+            )
+        if key.startswith("hydra."):
+            raise BadInput(f"{key} is Hydra's own: automl runs its jobs itself, so leave it out")
+        if group not in groups:
+            values.append(word)
+            continue
+        if "," in option and not option.startswith(("[", "'", '"')):
+            first = option.split(",")[0]
+            raise BadInput(
+                f"{printable(word)} gives several values: for a sweep type "
+                f"{command(['-m', *words])}, for one run {command(_with(words, word, f'{name}={first}'))}"
+            )
+        if group in chosen and group != "experiment":
+            raise BadInput(
+                f"{group} is chosen twice, {chosen[group]} and {printable(option)}: "
+                f"type {command(_without(words, word))}"
+            )
+        chosen[group] = printable(option)
+        added = group in ("space", "compressor", "experiment")  # what has no default is added
+        if added != name.startswith("+"):
+            right = [f"+{key}={option}" if added else f"{key}={option}" if w == word else w for w in words]
+            right = _with(words, word, f"+{key}={option}" if added else f"{key}={option}")
+            if added and option in groups[group] and not any(w.startswith(("strategy=", "+strategy=")) for w in right):
+                right.append("strategy=evolution")
+            raise BadInput(
+                f"{printable(word)}: {group} has {'no default, so it is added with a plus' if added else _NO_PLUS}; "
+                f"did you mean: {command(right)}"
+            )
+        for picked in option.strip("[]").split(","):
+            if picked not in groups[group] and picked != "null":
+                raise BadInput(
+                    f"no {group} is named {printable(picked)!r}{near_miss(picked, groups[group])}; "
+                    f"installed: {', '.join(groups[group])}"
+                )
+        choices.append(word)
+    if "space" not in chosen and "experiment" not in chosen:
+        raise BadInput(
+            "choose a search space first: automl +space=<name> "
+            f"{printable(shlex.join(words))}; installed: {', '.join(groups['space'])}"
+        )
+    return choices, values
+
+
+def _with(words: Sequence[str], old: str, new: str) -> list[str]:
+    return [new if word == old else word for word in words]
+
+
+def _without(words: Sequence[str], old: str) -> list[str]:
+    return [word for word in words if word != old]
+
+
+def _parse(word: str) -> Override:
+    """Return one override, parsed by Hydra; the value of a key that takes text is text as it stands."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    key, _, value = word.partition("=")
+    if _TEXT.match(key) and value[:1] not in ("'", '"') and not value.startswith("${"):
+        word = f"{key}={_quoted(value)}"
+    try:
+        return OverridesParser.create().parse_override(word)
+    except Exception as error:
+        raise BadInput(
+            f"{printable(word)!r} cannot be read ({_one_sentence(error)[:120]}): "
+            f"put the value in quotes, {_in_quotes(word)}"
+        ) from error
+
+
+def _quoted(value: str) -> str:
+    escaped = value.replace('"', '\\"')
+    trailing = len(escaped) - len(escaped.rstrip("\\"))
+    return f'"{escaped}' + "\\" * trailing + '"'
+
+
+def _in_quotes(word: str) -> str:
+    key, _, value = word.partition("=")
+    return printable(shlex.quote(f"{key}={_quoted(value)}"))
+
+
+def _refuse_unknown_key(config: Any, key: str) -> None:
+    from omegaconf import DictConfig
+
+    node: Any = config
+    place = ""
+    for part in key.split("."):
+        names = [str(name) for name in node] if isinstance(node, DictConfig) else []
+        if part not in names:
+            where = f"{place.rstrip('.')} has" if place else "there is"
+            raise BadInput(
+                f"{where} no key {printable(part)!r}{near_miss(part, names)}"
+                + (f"; its keys: {', '.join(name for name in names if name != 'name')}" if names else "")
+            )
+        node = node._get_node(part)
+        place += f"{part}."
+
+
+def _one_sentence(error: BaseException) -> str:
+    return printable(" ".join(str(error).split("\n")[0].split()))

@@ -1,0 +1,348 @@
+"""One experiment in its folder: search, retrain the best, test it once, measure, export, report."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+import random
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Ge
+
+from automl import config as configs
+from automl import runs
+from automl.errors import BadInput, SearchFailed
+from automl.evaluator import Evaluator, Trainer
+from automl.files import Lock, write_json, write_text
+from automl.final import Final
+from automl.interrupts import Interrupted, Interrupts
+from automl.journal import Journal
+from automl.plugins import Registry, check
+from automl.space import Space
+from automl.strategy import Strategy
+from automl.study import Study
+from automl.task import Task
+from automl.trial import Objective, by_reason
+from automl.watching import Watchers
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+SCHEMA = 1
+PACKAGES = ("torch", "lightning", "hydra-core", "optuna", "numpy", "scikit-learn", "onnx", "onnxruntime")
+_log = logging.getLogger("automl")
+
+
+class Experiment:
+    """What a config describes, built and checked; nothing is written before ``run``."""
+
+    def __init__(self, config: DictConfig, registry: Registry | None = None, command: str = "") -> None:
+        """Build every component; raises BadInput for whatever does not fit."""
+        self.registry = registry or Registry()
+        self.command = command
+        values = configs.resolved(config)
+        self.trials = check(values.get("trials"), Annotated[int, Ge(1)], "trials")
+        seed = check(values.get("seed"), Annotated[int, Ge(0)] | None, "seed")
+        if seed is None:
+            seed = secrets.randbelow(1 << 31)
+            config = configs.change(config, [f"seed={seed}"])
+        self.seed: int = seed
+        self.config = config
+        self.root = Path(check(values.get("runs"), str, "runs")).expanduser()
+        self.objectives = (_objective(values["objective"]),)
+        self.space: Space[Any] = self.registry.build("space", _without(values["space"], "final"))
+        final = {**_without(values["space"], "final"), **(values["space"].get("final") or {})}
+        self.final_space: Space[Any] = self.registry.build("space", final)
+        self.strategy: Strategy = self.registry.build("strategy", values["strategy"])
+        self.evaluator: Evaluator = self.registry.build("evaluator", values["evaluator"])
+        self.task: Task = self.registry.build("task", values["task"])
+        retrain = values.get("retrain")
+        self.trainer = self.registry.build("evaluator", retrain) if retrain and retrain.get("name") != "none" else None
+        if retrain and self.trainer is not None and not isinstance(self.trainer, Trainer):
+            raise BadInput(
+                f"retrain={retrain['name']} trains no network: give an evaluator that trains, or retrain=none"
+            )
+        watch = check(values.get("watch"), list[str], "watch")
+        self.trackers = {name: self.registry.build("tracker", {"name": name}) for name in watch}
+        self.names = {kind: values[kind]["name"] for kind in ("space", "strategy", "evaluator", "task")}
+        # what made the journal: a run is only gone on with under the same
+        self.heading: dict[str, Any] = {
+            **{kind: values[kind] for kind in ("space", "strategy", "evaluator", "task")},
+            "objectives": [values["objective"]],
+            "seed": self.seed,
+        }
+        self.heading["space"] = _without(values["space"], "final")
+        self.final = {"space": final, "retrain": retrain}
+
+    def prepare(self) -> None:
+        """Load and split the data, and see that space, task, evaluator and objective fit; raises BadInput."""
+        self.test = self.task.prepare(self.seed)
+        for space in (self.space, self.final_space):
+            space.check(self.task)
+        self.evaluator.start(self.space, self.task)
+        reported = self.evaluator.metrics()
+        for objective in self.objectives:
+            if reported is not None and objective.metric not in reported:
+                raise BadInput(
+                    f"evaluator {self.names['evaluator']} reports no metric {objective.metric!r}: "
+                    f"set objective.metric to one of {', '.join(sorted(reported))}"
+                )
+
+    def seconds(self, trials: int) -> float | None:
+        """Return about how long so many trials and the final training take here; None if unknown."""
+        rng = random.Random(self.seed)
+        each = [self.evaluator.estimate(self.space.sample(rng)) for _ in range(2)]
+        if any(estimate is None for estimate in each):
+            return None
+        total = trials * sum(estimate for estimate in each if estimate) / len(each)
+        if self.trainer is not None:
+            self.trainer.start(self.final_space, self.task)
+            total += self.trainer.estimate(self.final_space.sample(rng)) or 0.0
+        return total
+
+    def run(self, folder: Path | None = None) -> Study:
+        """Search in a new folder, or go on in one, to the end; returns the study.
+
+        Raises Interrupted after a signal, SearchFailed where nothing was found; the summary and the report of
+        what is there are then written.
+        """
+        interrupts = Interrupts()
+        interrupts.start()
+        lock = None
+        handler = None
+        try:
+            fresh = folder is None
+            if folder is not None:
+                lock = Lock(folder)
+            with interrupts:
+                self.prepare()
+                estimate = self.seconds(self.trials) if fresh else None
+            if folder is None:
+                folder = runs.create(self.root, f"{self.names['space']}-{self.names['strategy']}")
+                lock = Lock(folder)
+            handler = _log_into(folder)
+            write_text(folder / "config.yaml", configs.as_yaml(self.config))
+            write_json(folder / "data.json", {"schema": SCHEMA, "command": self.command, **self.task.notes})
+            self._announce(folder, estimate, fresh)
+            return self._run(folder, interrupts, handler.warnings)
+        finally:
+            if handler is not None:
+                _log.removeHandler(handler)
+                handler.close()
+            if lock is not None:
+                lock.release()
+            interrupts.stop()
+
+    def _run(self, folder: Path, interrupts: Interrupts, warnings: list[str]) -> Study:
+        for name, tracker in self.trackers.items():
+            self.registry.manager.register(tracker, f"tracker:{name}")
+        watchers = Watchers(self.registry.manager)
+        self.evaluator.folder = folder
+        self.study = study = Study(
+            self.space,
+            self.strategy,
+            self.evaluator,
+            self.task,
+            self.objectives,
+            trials=self.trials,
+            seed=self.seed,
+            journal=Journal(folder / "journal.jsonl", self.heading),
+            watchers=watchers,
+            directory=folder,
+            interruptible=interrupts,
+        )
+        self._reported: dict[str, Any] = {}
+        ended: BaseException | None = None
+        try:
+            study.run()
+            if study.ending is not None:
+                print(f"{study.ending[0].upper()}{study.ending[1:]}.")
+            if study.best is None:
+                reason = by_reason(study.failed)[0][0] if study.failed else "no trial was asked for"
+                raise SearchFailed(f"none of the {len(study.trials)} trials finished; the commonest reason: {reason}")
+            if self.trainer is not None:
+                self._reported = self._final(self.trainer).make(
+                    study.strategy.recommend(study.trials),
+                    folder,
+                    interrupts,
+                    watch=lambda report: watchers.call("automl_retraining", study=study, report=report),
+                    measure=lambda network: watchers.call("automl_measure", model=network, task=self.task),
+                )
+        except (Interrupted, SearchFailed) as error:
+            ended = error
+        study.summary = self._summarise(study, warnings)
+        write_json(folder / "summary.json", study.summary)
+        watchers.call("automl_study_finished", study=study)
+        if ended is not None:
+            raise ended
+        return study
+
+    def _final(self, trainer: Trainer) -> Final:
+        return Final(
+            self.final_space, trainer, self.final, self.task, self.names["task"], self.test, self.seed, self.command
+        )
+
+    def _summarise(self, study: Study, warnings: list[str]) -> dict[str, Any]:
+        winner = study.best
+        reported = dict(self._reported)
+        spent = {"search": round(sum(trial.seconds for trial in study.trials), 3), **reported.pop("seconds", {})}
+        summary: dict[str, Any] = {
+            "schema": SCHEMA,
+            "command": self.command,
+            "best": None
+            if winner is None
+            else {
+                "trial": winner.number,
+                "decisions": winner.architecture.to_json(),
+                "metrics": dict(winner.metrics),
+            },
+            "front": [trial.number for trial in study.front],
+            **reported,
+            "trials": {
+                "finished": len(study.trials) - len(study.failed),
+                "failed": len(study.failed),
+                "interrupted": len(study.running),
+                "duplicates": study.duplicates,
+                "total": self.trials,
+            },
+            "ending": study.ending,
+            "seconds": spent,
+            "seed": self.seed,
+            "data": {
+                "task": self.names["task"],
+                "classes": list(self.task.classes),
+                "train": len(self.task.train),
+                "validation": len(self.task.held_out),
+                "test": len(self.test),
+            },
+            "warnings": warnings,
+            "versions": versions(),
+        }
+        graph = getattr(self.space, "graph", None)
+        if winner is not None and graph is not None:
+            summary["graph"] = graph(winner.architecture.blueprint)
+        return summary
+
+    def _announce(self, folder: Path, estimate: float | None, fresh: bool) -> None:
+        space, strategy = self.names["space"], self.names["strategy"]
+        print(f"Space {space}, strategy {strategy}, task {self.task.describe()}")
+        about = "" if estimate is None else f", about {_duration(estimate)} on this machine"
+        place = "Results" if fresh else "Going on in"
+        print(f"{self.trials} trials{about}. {place}: {folder}. Ctrl-C stops and keeps them.", flush=True)
+
+
+def resuming(
+    path: str | None, words: Sequence[str], registry: Registry | None = None
+) -> tuple[Experiment | None, Path]:
+    """Return the experiment of a run, the latest where no path is given, ready to go on in its folder.
+
+    None where there is nothing left to do, said so. ``words`` may change ``trials``, a total, and settings that
+    no finished trial rests on.
+    """
+    registry = registry or Registry()
+    folder = runs.find(path, Path(os.environ.get("AUTOML_RUNS", "runs")))
+    config = configs.change(configs.read(folder / "config.yaml"), words)
+    run = runs.Run(folder)
+    data = folder / "data.json"
+    command = runs.read_json(data).get("command") if data.exists() else None
+    experiment = Experiment(config, registry, str(command or configs.command(["resume", str(folder)])))
+    done, total = len(run.trials), experiment.trials
+    if done > total:
+        print(f"{done} trials exist already, and trials={total} removes none: give trials={done} or more.")
+        return None, folder
+    if done == total and "model" in run.summary and not words:
+        print(f"{done} of {total} trials are done, and so is the final network: nothing is left to do.")
+        return None, folder
+    again = "".join(f"; trial {trial.number} was running and starts again" for trial in run.interrupted)
+    kept = f"trials 0-{done - 1} kept" if done else "no trial finished yet"
+    print(f"{kept}{again}" if done < total else f"{done} of {total} trials are done")
+    return experiment, folder
+
+
+def search(
+    space: str,
+    strategy: str = "evolution",
+    task: str = "digits",
+    trials: int = 20,
+    *,
+    overrides: Sequence[str] = (),
+    **settings: Any,
+) -> Study:
+    """Search from Python as the command line does, and return the study.
+
+    ``settings`` are keys of the config: ``search("nasnet", seed=3)``; those with a dot go into ``overrides`` in the
+    command line's form: ``overrides=["evaluator.epochs=2", "task.root=photos"]``. Interrupted, it returns what
+    there is. Raises BadInput for what does not fit, SearchFailed where nothing was found.
+    """
+    registry = Registry()
+    words = [f"+space={space}", f"strategy={strategy}", f"task={task}", f"trials={json.dumps(trials)}"]
+    words += [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in settings.items()]
+    words += overrides
+    experiment = Experiment(configs.compose(words, registry), registry, configs.command(words))
+    try:
+        return experiment.run()
+    except Interrupted:
+        return experiment.study
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result rests on."""
+    found = {"automl": importlib.metadata.version("automl-lightweight"), "python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+class _RunLog(logging.FileHandler):
+    """Writes run.log, and keeps the warnings for the summary."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, encoding="utf-8")
+        self.setLevel(logging.INFO)
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        self.warnings: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.WARNING and record.getMessage() not in self.warnings:
+            self.warnings.append(record.getMessage())
+        super().emit(record)
+
+
+def _log_into(folder: Path) -> _RunLog:
+    handler = _RunLog(folder / "run.log")
+    _log.addHandler(handler)
+    _log.setLevel(min(_log.level or logging.INFO, logging.INFO))
+    return handler
+
+
+def _objective(values: Mapping[str, Any]) -> Objective:
+    unknown = values.keys() - {"metric", "goal", "limit"}
+    if unknown:
+        raise BadInput(f"objective has no key {min(unknown)!r}; its keys: metric, goal, limit")
+    return Objective(
+        check(values.get("metric"), str, "objective.metric"),
+        check(values.get("goal", "max"), Literal["max", "min"], "objective.goal"),
+        check(values.get("limit"), float | None, "objective.limit"),
+    )
+
+
+def _without(values: Mapping[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name != key}
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} seconds"
+    if seconds < 5400:
+        return f"{round(seconds / 60)} minutes"
+    return f"{seconds / 3600:.1f} hours"

@@ -1,0 +1,256 @@
+"""The final network: trained from scratch, tested once, measured, shipped, and loaded again."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import logging
+import shlex
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from automl import baseline, runs
+from automl.decisions import Architecture
+from automl.errors import AutoMLError, BadInput, printable
+from automl.evaluator import Trainer
+from automl.files import write_text
+from automl.plugins import Registry
+from automl.space import Space
+from automl.task import Dataset, Task
+from automl.trial import Report
+
+if TYPE_CHECKING:
+    from automl.deploy import Deployed
+
+_log = logging.getLogger("automl")
+
+
+@dataclass
+class Final:
+    """How the architecture found becomes a network that can be shipped.
+
+    ``settings`` are the values that ``space`` and ``trainer`` were built from; with the decisions and the seed
+    they are all that the network follows from, and stand in ``architecture.json``.
+    """
+
+    space: Space[Any]
+    trainer: Trainer
+    settings: Mapping[str, Any]
+    task: Task
+    task_name: str
+    test: Dataset
+    seed: int
+    command: str
+
+    def make(
+        self,
+        architecture: Architecture,
+        folder: Path,
+        interruptible: AbstractContextManager[Any],
+        watch: Callable[[Report], object],
+        measure: Callable[[Any], list[Mapping[str, float]]],
+    ) -> dict[str, Any]:
+        """Train, test once, measure and export; return what the summary says of it.
+
+        Where the folder already holds the network that follows from the same settings, nothing is done again.
+        An interrupted training goes on from its checkpoint.
+        """
+        architecture = self.space.read(architecture.to_json())
+        description = self._describe(architecture)
+        known = _known(folder, description)
+        if known is not None:
+            return known
+        curve: list[dict[str, float]] = []
+
+        def keep(report: Report) -> None:
+            curve.append({"fidelity": report.fidelity, **report.metrics})
+            watch(report)
+
+        started = time.monotonic()
+        self.trainer.start(self.space, self.task)
+        checkpoint = folder / "checkpoint"
+        checkpoint.mkdir(exist_ok=True)
+        with interruptible:
+            network = self.trainer.fit(architecture, self.seed, checkpoint=checkpoint, watch=keep)
+        seconds = time.monotonic() - started
+        from automl.deploy import Deployed
+
+        deployed = Deployed.of(network, self.task)
+        with interruptible:
+            test = score(deployed, self.test, self.task)
+            accuracy, learnt_from = baseline.accuracy(self.task.train, self.test)
+        found = {
+            "test": test,
+            "baseline": {"name": baseline.NAME, "accuracy": accuracy, "images": learnt_from},
+            "retrain": {"curve": curve},
+            "seconds": {"retrain": round(seconds, 3)},
+        }
+        deployed.save(folder, description)
+        found["model"] = self._measure(deployed, folder, measure)
+        write_text(folder / "MODEL_CARD.md", self._card(folder, found))
+        shutil.rmtree(checkpoint, ignore_errors=True)
+        return found
+
+    def _measure(
+        self, deployed: Deployed, folder: Path, more: Callable[[Any], list[Mapping[str, float]]]
+    ) -> dict[str, Any]:
+        from automl import measure
+
+        measured: dict[str, Any] = {
+            "parameters": measure.parameters(deployed.network),
+            "multiply_adds": measure.multiply_adds(deployed.network, self.task.input),
+            "bytes": (folder / "model.safetensors").stat().st_size,
+        }
+        try:
+            export(deployed, folder, self.test)
+            latency = measure.onnx_latency(folder / "model.onnx", self.task.input)
+            measured |= {
+                "latency_ms": latency.median_ms,
+                "latency_p10_ms": latency.p10_ms,
+                "latency_p90_ms": latency.p90_ms,
+                "latency_of": f"{latency.runtime}, {latency.threads} thread, batch 1, {latency.runs} runs",
+            }
+        except BadInput as error:
+            _log.warning("model.onnx is not written: %s", error)
+        for extra in more(deployed.network):
+            measured |= extra
+        return measured
+
+    def _describe(self, architecture: Architecture) -> dict[str, Any]:
+        return {
+            **self.settings,
+            "decisions": architecture.to_json(),
+            "mean": list(self.task.mean),
+            "std": list(self.task.std),
+            "task": self.task_name,
+            "seed": self.seed,
+        }
+
+    def _card(self, folder: Path, found: Mapping[str, Any]) -> str:
+        base, model, test = found["baseline"], found["model"], found["test"]
+        latency = f"{model['latency_ms']:.3f} ms ({model['latency_of']})" if "latency_ms" in model else "not measured"
+        rows = [
+            ("test accuracy", f"{test['accuracy']:.4f} ({test['images']} images, used once)"),
+            (f"{base['name']}, same test images", f"{base['accuracy']:.4f}"),
+            ("parameters", f"{model['parameters']:,}"),
+            ("multiply-adds an image", f"{model['multiply_adds']:,}"),
+            ("latency", latency),
+        ]
+        channels, height, width = self.task.input
+        classes = ", ".join(f"`{printable(name)}`" for name in self.task.classes[:100])
+        return "\n".join(
+            [
+                f"# A network for {printable(self.task_name)}",
+                "",
+                f"Found by `{printable(self.command)}` and trained from scratch (seed {self.seed}).",
+                "",
+                "| | |",
+                "| --- | --- |",
+                *(f"| {name} | {value} |" for name, value in rows),
+                "",
+                f"Input: `images`, float32, N x {channels} x {height} x {width}, in [0, 1]; normalisation is inside. "
+                "Output: `logits`, N x classes.",
+                "",
+                f"Classes, by index: {classes}",
+                "",
+                f"In Python: `automl.load({str(folder)!r})`; on the command line: "
+                f"`automl predict {printable(shlex.quote(str(folder)))} IMAGE`.",
+                "",
+                "Trained on the training images alone; chosen by the validation images. It knows nothing of images "
+                "of another kind than these.",
+                "",
+            ]
+        )
+
+
+def score(deployed: Deployed, images: Dataset, task: Task) -> dict[str, Any]:
+    """Return accuracy and loss of a deployed network on a data set, and how many images that were."""
+    import torch
+
+    totals: dict[str, float] = {}
+    with torch.no_grad():
+        for start in range(0, len(images), 512):
+            batch = torch.from_numpy(images.images[start : start + 512]).float() / 255
+            labels = torch.from_numpy(images.labels[start : start + 512])
+            for name, value in task.score(deployed(batch), labels).items():
+                totals[name] = totals.get(name, 0.0) + float(value)
+    return {**{name: value / len(images) for name, value in totals.items()}, "images": len(images)}
+
+
+def export(deployed: Deployed, folder: Path, images: Dataset | None) -> None:
+    """Write model.onnx into the folder, checked on random and on real images; raises BadInput where they differ."""
+    from automl.deploy import export_onnx
+
+    export_onnx(
+        deployed,
+        folder / "model.onnx",
+        {"run": folder.name, "automl": importlib.metadata.version("automl-lightweight")},
+        None if images is None else images.images[:32],
+    )
+
+
+def load(directory: str | Path, registry: Registry | None = None) -> Deployed:
+    """Return the final network of a run: a torch module with ``classes`` and ``input``, normalisation inside.
+
+    It takes float32 images, N x channels x height x width, in [0, 1], and gives logits, N x classes. Raises
+    BadInput for a folder without one.
+    """
+    from automl.deploy import Deployed, load_weights
+    from automl.measure import strip
+
+    folder = Path(directory).expanduser()
+    path = folder / "architecture.json"
+    description = runs.read_json(path)
+    try:
+        shape = tuple(int(side) for side in description["input"])
+        classes = [str(name) for name in description["classes"]]
+        if len(shape) != 3 or not all(0 < side <= 4096 for side in shape) or not classes:
+            raise ValueError(f"input {description['input']}")
+        space = (registry or Registry()).build("space", description["space"])
+        blueprint = space.read(description["decisions"]).blueprint
+        network = space.build(blueprint, SimpleNamespace(input=shape, outputs=len(classes)))
+        deployed = Deployed(
+            strip(network), mean=description["mean"], std=description["std"], classes=classes, input=shape
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInput(
+            f"{path} does not describe a network ({type(error).__name__}: {error}): it was changed by hand"
+        ) from error
+    load_weights(deployed, folder / "model.safetensors")
+    return deployed.eval()
+
+
+def predict(network: Deployed, path: Path) -> dict[str, float]:
+    """Return the share of each class that the network sees in an image file, the largest first."""
+    import torch
+
+    from automl.images import ImageError, as_array, read
+
+    try:
+        pixels = as_array(read(path, max(network.input[1:])), *network.input)
+    except ImageError as error:
+        raise BadInput(f"{path} cannot be predicted: {error}; give an image file") from error
+    image = torch.from_numpy(pixels).float() / 255
+    with torch.no_grad():
+        shares = network(image[None])[0].softmax(0)
+    order = shares.argsort(descending=True).tolist()
+    return {network.classes[index]: float(shares[index]) for index in order}
+
+
+def _known(folder: Path, description: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what the folder already says of the network so described; None where it has to be trained."""
+    try:
+        there, summary = runs.read_json(folder / "architecture.json"), runs.read_json(folder / "summary.json")
+    except AutoMLError:
+        return None
+    same = all(there.get(key) == value for key, value in json.loads(json.dumps(description)).items())
+    if not same or not (folder / "model.safetensors").exists() or "model" not in summary:
+        return None
+    known: dict[str, Any] = {key: summary[key] for key in ("test", "baseline", "model", "retrain") if key in summary}
+    return {**known, "seconds": {"retrain": summary.get("seconds", {}).get("retrain", 0.0)}}

@@ -1,0 +1,157 @@
+"""Run folders: made once, found again, and read as if a stranger had written them."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import string
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from automl import pareto
+from automl.decisions import Architecture
+from automl.errors import BadInput
+from automl.files import make_folder
+from automl.journal import read
+from automl.trial import NOTHING, Candidate, Objective, Report, Trial, best
+
+SCHEMA = 1
+_LARGEST = 50_000_000  # bytes of a JSON file of a run folder
+
+
+def create(root: Path, label: str) -> Path:
+    """Make ``root/<date>/<time>-<label>-<4 letters>``, which nobody else has; ``root/latest`` points to it."""
+    while True:
+        now = datetime.now()
+        letters = "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(4))
+        path = root / f"{now:%Y-%m-%d}" / f"{now:%H-%M-%S}-{label}-{letters}"
+        try:
+            make_folder(path)
+        except FileExistsError:
+            continue
+        _point(root / "latest", path)
+        return path
+
+
+def find(path: str | None, root: Path) -> Path:
+    """Return the run folder of that path, the latest one where no path is given.
+
+    Raises BadInput where it is none.
+    """
+    if path is None:
+        latest = root / "latest"
+        if not latest.exists():
+            raise BadInput(f"there is no run in {root.resolve()}: give a run folder, or start a run first")
+        return latest.resolve()
+    folder = Path(path).expanduser()
+    if not (folder / "config.yaml").is_file() or not (folder / "journal.jsonl").is_file():
+        raise BadInput(
+            f"{folder} is not a run folder (it has no config.yaml and journal.jsonl): give one of those in {root}"
+        )
+    return folder
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file of a run folder; raises BadInput for anything else."""
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise BadInput(f"{path} has more than {_LARGEST:,} bytes, so automl did not write it")
+        value = json.loads(path.read_text())
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}; run automl resume {path.parent} first") from error
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"{path} is not JSON: {str(error)[:100]}") from error
+    if not isinstance(value, dict) or value.get("schema") != SCHEMA:
+        found = value.get("schema") if isinstance(value, dict) else None
+        raise BadInput(
+            f"{path} has schema {found!r}, this version reads {SCHEMA}: use the version of automl that wrote it"
+        )
+    return value
+
+
+class Run:
+    """What a run folder holds. Reading it needs neither torch nor the plugins that made it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    @cached_property
+    def heading(self) -> Mapping[str, Any]:
+        """What the journal's first line says of the study: space, strategy, evaluator, task, objectives, seed."""
+        for record, _ in read(self.directory / "journal.jsonl"):
+            return dict(record["study"])
+        return {}
+
+    @cached_property
+    def _told(self) -> tuple[list[Trial], list[Trial], int]:
+        running: dict[int, Trial] = {}
+        told: list[Trial] = []
+        duplicates = 0
+        for record, _ in read(self.directory / "journal.jsonl"):
+            match record["event"]:
+                case "started":
+                    architecture = Architecture(record["decisions"], {}, None)
+                    candidate = Candidate(
+                        architecture, record["fidelity"], record["parent"], record.get("notes", NOTHING)
+                    )
+                    running[record["trial"]] = Trial(record["trial"], candidate, 0)
+                case "reported":
+                    running[record["trial"]].reports.append(Report(record["metrics"], record["fidelity"]))
+                case "finished" | "failed":
+                    trial = running.pop(record["trial"])
+                    trial.error, trial.traceback = record.get("reason"), record.get("traceback")
+                    trial.seconds = record["seconds"]
+                    if trial.error is None:
+                        trial.judge(self.objectives)
+                    told.append(trial)
+                case "duplicate":
+                    duplicates += 1
+        return told, list(running.values()), duplicates
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        return tuple(Objective(**values) for values in self.heading.get("objectives", [{"metric": "accuracy"}]))
+
+    @property
+    def trials(self) -> list[Trial]:
+        """The trials that finished or failed, in the order of telling; decisions as in JSON."""
+        return self._told[0]
+
+    @property
+    def interrupted(self) -> list[Trial]:
+        """The trials that were running when the journal ended."""
+        return self._told[1]
+
+    @property
+    def duplicates(self) -> int:
+        """How often an architecture was met again."""
+        return self._told[2]
+
+    @property
+    def best(self) -> Trial | None:
+        return best(self.trials)
+
+    @property
+    def front(self) -> list[Trial]:
+        return pareto.front(self.trials, self.objectives)
+
+    @cached_property
+    def summary(self) -> Mapping[str, Any]:
+        """The content of summary.json; empty where there is none yet."""
+        path = self.directory / "summary.json"
+        return read_json(path) if path.exists() else {}
+
+
+def _point(link: Path, target: Path) -> None:
+    """Have a symbolic link point to the newest run, replaced at once; a file system without links goes without."""
+    aside = link.with_name(f".latest.{os.getpid()}")
+    try:
+        aside.unlink(missing_ok=True)
+        aside.symlink_to(os.path.relpath(target, link.parent))
+        aside.replace(link)
+    except OSError:
+        aside.unlink(missing_ok=True)

@@ -1,0 +1,278 @@
+"""The command line: what is refused, in which words, and that nothing is written then."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from automl import cli
+
+CHEAP = ["+space=toy", "evaluator=toy", "retrain=none", "task=synthetic", "watch=[]", "trials=3"]
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("AUTOML_RUNS", raising=False)
+    return tmp_path
+
+
+def refused(capsys, *words):
+    """Run, and return the sentence of a refusal: exit code 2, one line, no traceback, nothing written."""
+    code = cli.main(words)
+    out, err = capsys.readouterr()
+    assert code == 2, (out, err)
+    assert err.startswith("automl: ")
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    assert not os.path.exists("runs")
+    return err.removeprefix("automl: ").strip()
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["space=nasnet"], ["did you mean: automl +space=nasnet strategy=evolution"]),
+        (["+space=nasnett"], ["no space is named 'nasnett' (did you mean 'nasnet'?)", "installed: nasnet, toy"]),
+        (["+space=toy", "strategy=evolutoin"], ["did you mean 'evolution'?", "random"]),
+        (["+space=toy", "space.depht=3"], ["no key 'depht' (did you mean 'depth'?)", "width"]),
+        (["+space=toy", "sede=3"], ["no key 'sede' (did you mean 'seed'?)"]),
+        (["+space=toy", "space.depth=-1"], ["space.depth=-1 must be an integer, at least 1"]),
+        (["+space=toy", "space.single=maybe"], ["space.single=maybe must be true or false"]),
+        (["+space=toy", "task.batch_size=0"], ["task.batch_size=0 must be an integer, at least 2"]),
+        (["+space=toy", "evaluator.learning_rate=fast"], ["evaluator.learning_rate=fast must be a number"]),
+        (["+space=toy", "strategy.population=2"], ["strategy.tournament=3", "strategy.population=2", "at most 2"]),
+        (
+            ["+space=toy", "strategy=random,evolution"],
+            ["automl -m +space=toy strategy=random,evolution", "for one run"],
+        ),
+        (["+space=toy", "seed=1,2"], ["automl -m"]),
+        (["+space=toy", "+strategy=evolution"], ["did you mean: automl +space=toy strategy=evolution"]),
+        (["+space=toy", "+space=nasnet"], ["chosen twice", "automl +space=toy"]),
+        (["space.depth=3"], ["choose a search space first", "nasnet, toy"]),
+        (["+space=toy", "+seed=3"], ["type seed=3"]),
+        (["+space=toy", "hydra.run.dir=x"], ["Hydra's own"]),
+        (["+space=toy", "bogus"], ["'bogus' is neither a command nor key=value"]),
+        (["+space=toy", "objective.metric=f1"], ["no metric 'f1'", "accuracy, loss"]),
+        (["+space=toy", "objective.goal=up"], ["objective.goal=up must be one of max, min"]),
+        (["+space=toy", "watch=[nope]"], ["no tracker is named 'nope'"]),
+        (["+space=toy", "task=synthetic", "task.size=1"], ["task.size=1"]),
+        (["resme"], ["no command 'resme' (did you mean 'resume'?)"]),
+        (["--verbose", "+space=toy"], ["no option '--verbose'"]),
+        (["resume", "."], ["is not a run folder"]),
+        (["resume"], ["there is no run in"]),
+        (["report", "."], ["is not a run folder"]),
+        (["predict", ".", "x.png"], ["is not a run folder"]),
+        (["explain", "space", "nasnett"], ["did you mean 'nasnet'"]),
+        (["explain", "spce", "nasnet"], ["no kind 'spce' (did you mean 'space'?)"]),
+        (["-m", "+space=toy", "seed=range(0)"], ["this sweep has no jobs"]),
+        (["-m", "+space=toy", "seed=range(5,0)"], ["this sweep has no jobs"]),
+        (["+space=toy", "task.root=${oc.env:HOME"], ["cannot be read", "quotes"]),
+    ],
+)
+def test_it_refuses_in_one_sentence_with_the_way_out(capsys, words, parts):
+    sentence = refused(capsys, *words)
+    for part in parts:
+        assert part in sentence
+
+
+@pytest.mark.parametrize("value", ["abc", "3.7", "1e1", "true", "null", "-1", "0", "nan", "[3]", ""])
+def test_it_takes_only_a_positive_integer_for_trials(capsys, value):
+    assert "must be an integer, at least 1" in refused(capsys, "+space=toy", f"trials={value}")
+
+
+@pytest.mark.parametrize("value", ["-1", "1.5", "010", "true"])
+def test_it_takes_only_a_natural_number_or_null_for_the_seed(capsys, value):
+    assert f"seed={value}" in refused(capsys, "+space=toy", f"seed={value}")
+
+
+def test_it_runs_whatever_the_order_of_the_words(capsys, tmp_path):
+    words = ["strategy.population=5", "strategy.tournament=2", *CHEAP, "strategy=evolution", "seed=1_000"]
+    assert cli.main(words) == 0
+    out = capsys.readouterr().out.splitlines()
+    folder = tmp_path / out[-1]
+    assert "seed: 1000" in (folder / "config.yaml").read_text()
+    assert "strategy evolution" in out[0]
+    assert "Ctrl-C" in out[1]
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["schema"] == 1
+    assert summary["trials"] == {"finished": 3, "failed": 0, "interrupted": 0, "duplicates": 0, "total": 3}
+
+
+def test_it_draws_a_seed_and_writes_it_down(capsys, tmp_path):
+    assert cli.main([*CHEAP, "seed=null"]) == 0
+    folder = tmp_path / capsys.readouterr().out.splitlines()[-1]
+    summary = json.loads((folder / "summary.json").read_text())
+    assert f"seed: {summary['seed']}" in (folder / "config.yaml").read_text()
+
+
+def test_it_keeps_secrets_of_the_environment_out_of_the_run(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("AUTOML_RUNS", str(tmp_path / "secret-place"))
+    assert cli.main(CHEAP) == 0
+    folder = tmp_path / capsys.readouterr().out.splitlines()[-1]
+    assert folder.is_relative_to(tmp_path / "secret-place")
+    assert "${oc.env:AUTOML_RUNS,runs}" in (folder / "config.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    "name", ["café", "a(1)", "a=b", "a,b", "a b", "#1", "2024_01_02", "1e5", "[x]", "a'b", 'a"b', "{}"]
+)
+def test_it_takes_a_path_for_a_path_whatever_letters_it_has(capsys, tmp_path, name):
+    assert cli.main([*CHEAP, f"runs={name}"]) == 0
+    folder = capsys.readouterr().out.splitlines()[-1]
+    assert (tmp_path / name).is_dir()
+    assert (tmp_path / folder / "summary.json").exists()
+
+
+def test_it_refuses_a_runs_folder_that_is_a_file(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    code = cli.main([*CHEAP, "runs=file"])
+    err = capsys.readouterr().err
+    assert code == 2
+    assert "cannot write" in err
+    assert "Traceback" not in err
+
+
+def test_a_config_cannot_name_code(capsys, tmp_path):
+    assert cli.main(CHEAP) == 0
+    folder = tmp_path / capsys.readouterr().out.splitlines()[-1]
+    text = (folder / "config.yaml").read_text()
+    for evil in (
+        "strategy:\n  _target_: os.system\n",
+        "extra: !!python/object/apply:os.mkdir [PICKLE_RAN]\n",
+        "a: &a [x]\nb: [*a, *a]\n",
+    ):
+        (folder / "config.yaml").write_text(text + evil)
+        assert cli.main(["resume", str(folder), "trials=5"]) == 2
+        assert "automl: " in capsys.readouterr().err
+        assert not (tmp_path / "PICKLE_RAN").exists()
+    (folder / "config.yaml").write_text(text.replace("  depth: 3", "  depht: 3"))
+    assert cli.main(["resume", str(folder)]) == 2
+    assert "no key 'depht' (did you mean 'depth'?)" in capsys.readouterr().err
+
+
+def test_a_sweep_runs_every_job_and_ends_with_a_line_each(capsys):
+    words = ["-m", *(word for word in CHEAP if not word.startswith("trials")), "trials=2", "task.batch_size=32,0,64"]
+    assert cli.main(words) == 2
+    out, err = capsys.readouterr()
+    assert err.count("task.batch_size=0 must be") == 1
+    lines = out.splitlines()[-3:]
+    assert [line.split()[0] for line in lines] == ["done", "exit", "done"]
+
+
+def test_two_equal_jobs_are_two_runs(capsys, tmp_path):
+    assert cli.main(["-m", *CHEAP, "seed=0,0"]) == 0
+    assert len(list((tmp_path / "runs").glob("*/*/summary.json"))) == 2
+
+
+def test_it_stops_when_the_first_trials_all_fail_alike(capsys, tmp_path):
+    assert cli.main([*CHEAP, "trials=20", "evaluator.wrong={all: raise}"]) == 1
+    out, err = capsys.readouterr()
+    assert "the first 5 trials all failed for one reason: ValueError: trial 0 würde scheitern" in err
+    summary = json.loads((tmp_path / out.splitlines()[-1] / "summary.json").read_text())
+    assert summary["trials"]["failed"] == 5
+    assert summary["best"] is None
+
+
+def test_it_counts_failures_aloud(capsys, tmp_path):
+    assert cli.main([*CHEAP, "trials=6", "evaluator.wrong={1: fail, 3: fail, 4: 'nan'}", "space.depth=5"]) == 0
+    out = capsys.readouterr().out
+    assert "3 of 6 trials failed; the commonest reason, 2 times: it was told to fail" in out
+
+
+def test_it_says_when_the_space_is_exhausted(capsys, tmp_path):
+    assert cli.main([*CHEAP, "space.single=true", "trials=100", "strategy=random"]) == 0
+    out = capsys.readouterr().out
+    assert "The space is exhausted: all its 2 architectures are evaluated." in out
+    summary = json.loads((tmp_path / out.splitlines()[-1] / "summary.json").read_text())
+    assert summary["trials"]["finished"] == 2
+    assert summary["trials"]["duplicates"] > 0
+
+
+@pytest.mark.parametrize("command", sorted(cli.COMMANDS))
+def test_every_command_has_help(capsys, command):
+    with pytest.raises(SystemExit) as ended:
+        cli.main([command, "--help"])
+    assert ended.value.code == 0
+    assert command in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [[], ["--help"]])
+def test_help_lists_groups_and_commands_of_plugins_too(capsys, words):
+    assert cli.main(words) == 0
+    out = capsys.readouterr().out
+    assert "nasnet, toy" in out
+    for command in cli.COMMANDS:
+        assert command in out
+
+
+def test_the_version_is_ours_and_names_what_it_stands_on(capsys):
+    assert cli.main(["--version"]) == 0
+    out = capsys.readouterr().out
+    for part in ("automl 0.", "torch 2.", "hydra 1.3", "python 3."):
+        assert part in out
+
+
+def test_plugins_lists_each_component_on_a_line(capsys):
+    assert cli.main(["plugins"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.split() == ["space", "toy", "automl-toys", "1.0"] for line in lines)
+    assert cli.main(["plugins", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {"kind": "space", "name": "toy", "package": "automl-toys", "version": "1.0"} in rows
+
+
+def test_explain_tells_settings_bounds_decisions_and_size(capsys):
+    assert cli.main(["explain", "space", "toy"]) == 0
+    out = capsys.readouterr().out
+    assert "space.depth=3    an integer, at least 1" in out
+    assert "Size: exactly 258 architectures" in out
+    assert "depth = " in out
+    assert cli.main(["explain", "strategy", "evolution"]) == 0
+    assert "Real et al., 2019" in capsys.readouterr().out
+
+
+def test_doctor_says_what_a_report_needs(capsys):
+    assert cli.main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    for part in ("automl 0.", "cores", "GPUs", "AUTOML_DEBUG", "automl-toys:toys"):
+        assert part in out
+
+
+def test_python_m_automl_is_the_command_and_help_imports_nothing_heavy():
+    code = (
+        "import sys, runpy; sys.argv = ['automl', '--help']\n"
+        "try: runpy.run_module('automl', run_name='__main__')\n"
+        "except SystemExit as end: assert not end.code\n"
+        "heavy = {'torch', 'lightning', 'hydra', 'optuna', 'wandb', 'sklearn', 'pandas'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "automl +space=nasnet" in done.stdout
+
+
+def test_help_is_not_slower_than_twice_importing_hydra():
+    def seconds(*words):
+        times = []
+        for _ in range(5):
+            start = time.process_time(), os.times().children_user
+            subprocess.run([sys.executable, *words], check=True, capture_output=True)
+            times.append(os.times().children_user - start[1])
+        return min(times)
+
+    assert seconds("-m", "automl", "--help") <= 2 * seconds("-c", "import hydra")
+
+
+def test_our_own_faults_exit_1_and_ask_for_a_report(capsys, monkeypatch):
+    monkeypatch.setitem(cli.COMMANDS, "doctor", lambda words: 1 // 0)
+    assert cli.main(["doctor"]) == 1
+    err = capsys.readouterr().err
+    assert "our fault: ZeroDivisionError" in err
+    assert "Traceback" not in err
+    monkeypatch.setenv("AUTOML_DEBUG", "1")
+    assert cli.main(["doctor"]) == 1
+    assert "Traceback" in capsys.readouterr().err
