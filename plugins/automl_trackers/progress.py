@@ -1,0 +1,208 @@
+"""Shows how a study goes: a live line on a terminal, plain lines elsewhere; on standard error, never on output."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, TextIO
+
+from annotated_types import Gt
+
+from automl import Report, Trial, best, hookimpl
+from automl.errors import printable
+from automl_trackers.markup import short
+
+if TYPE_CHECKING:
+    from rich.live import Live
+    from rich.table import Table
+
+    from automl.study import Study
+
+_BAR = 20  # characters
+_ENOUGH = 0.3  # of a trial must be over before the time left can be told
+
+
+@dataclass
+class Progress:
+    """One line: which trial runs, the best so far, what is training now, and the time left.
+
+    On a terminal the line is redrawn four times a second by a thread of its own; elsewhere a line is written at
+    most every ``every`` seconds, and a last one at the end. The hooks only note what happened, so that a study of
+    thousands of trials a second is not slowed.
+    """
+
+    every: Annotated[float, Gt(0)] = 5.0
+
+    def __post_init__(self) -> None:
+        self.clock: Callable[[], float] = time.monotonic
+        self.stream: TextIO | None = None  # None: standard error, as it is when the study starts
+        self._study: Study | None = None
+        self._live: Live | None = None
+
+    @hookimpl
+    def automl_study_started(self, study: Study) -> None:
+        """Begin to show."""
+        self._stop()
+        self._study = study
+        self._out = self.stream or sys.stderr
+        self._began = self._last_end = self.clock()
+        self._next_line = self._began  # when the next plain line may be written
+        self._resumed = len(study.trials)
+        self._failed = len(study.failed)
+        self._best = best(study.trials)
+        self._rank = _rank(self._best)
+        self._now: Trial | None = None
+        self._retrained: Report | None = None
+        if self._out.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
+            self._start()
+
+    @hookimpl
+    def automl_trial_started(self, trial: Trial) -> None:
+        """Note what runs now."""
+        self._now = trial
+
+    @hookimpl
+    def automl_trial_reported(self, trial: Trial) -> None:
+        """Note how far it is."""
+        self._now = trial
+        if self._live is None and self.clock() >= self._next_line:
+            self._write()
+
+    @hookimpl
+    def automl_trial_finished(self, trial: Trial) -> None:
+        """Note what became of it."""
+        self._now = None
+        self._last_end = self.clock()
+        if trial.error is not None:
+            self._failed += 1
+        elif (rank := _rank(trial)) > self._rank:
+            self._best, self._rank = trial, rank
+        if self._live is None and self._last_end >= self._next_line:
+            self._write()
+
+    @hookimpl
+    def automl_retraining(self, report: Report) -> None:
+        """Note how far the final training is."""
+        self._now, self._retrained = None, report
+        if self._live is None and self.clock() >= self._next_line:
+            self._write()
+
+    @hookimpl
+    def automl_study_finished(self) -> None:
+        """Leave the last line, and the terminal as it was; called also when the study was interrupted."""
+        if self._study is None:
+            return
+        self._now = self._retrained = None
+        if self._live is None:
+            self._write()
+        self._stop()
+        self._study = None
+
+    def line(self) -> str:
+        """Return what is to be said now, on one line and without control characters."""
+        study = self._study
+        if study is None:
+            return ""
+        told, now = len(study.trials), self._now
+        if now is not None:
+            number = min(told + 1, study.total)
+            parts = [f"trial {number:>{len(str(study.total))}}/{study.total}"]
+        else:
+            parts = [f"{told}/{study.total} trials"]
+        if self._best is not None:
+            objective = study.objectives[0]
+            name = "" if objective.metric == "accuracy" else f"{objective.metric} "
+            parts.append(f"best {name}{short(self._best.metrics[objective.metric])} (trial {self._best.number})")
+        if self._failed:
+            parts.append(f"{self._failed} failed")
+        if self._retrained is not None:
+            parts.append("retraining the best: " + _how_far(study, self._retrained, 1.0))
+        elif now is not None and now.reports:
+            parts.append("now: " + _how_far(study, now.reports[-1], now.candidate.fidelity))
+        left = self._left(study)
+        if left is not None:
+            parts.append(f"{_minutes(left)} left")
+        return printable("  ".join(parts))
+
+    def _left(self, study: Study) -> float | None:
+        """Return about how many seconds are left of the search, or of the final training once that has begun."""
+        if self._retrained is not None:
+            share = self._retrained.fidelity
+            return (self.clock() - self._last_end) * (1 - share) / share if share > 0 else None
+        told = len(study.trials)
+        under_way = self._under_way()
+        done = told - self._resumed + under_way
+        if self._now is None or done < _ENOUGH:
+            return None
+        return max((self.clock() - self._began) / done * (study.total - told - under_way), 0.0)
+
+    def _under_way(self) -> float:
+        """Return which share of the running trial is over."""
+        now = self._now
+        return min(now.reports[-1].fidelity / now.candidate.fidelity, 1.0) if now is not None and now.reports else 0.0
+
+    def _write(self) -> None:
+        self._next_line = self.clock() + self.every
+        self._out.write(self.line() + "\n")
+        self._out.flush()
+
+    def _start(self) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        console = Console(file=self._out, force_jupyter=False)
+        self._live = Live(get_renderable=self._drawn, console=console, refresh_per_second=4, redirect_stdout=False)
+        self._live.start()
+
+    def _stop(self) -> None:
+        live, self._live = self._live, None
+        if live is not None:
+            live.stop()
+
+    def _drawn(self) -> Table:
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        study, share = self._study, 0.0
+        if self._retrained is not None:
+            share = self._retrained.fidelity
+        elif study is not None:
+            share = (len(study.trials) + self._under_way()) / max(study.total, 1)
+        grid = Table.grid(padding=(0, 1))
+        grid.add_column(width=_BAR)
+        grid.add_column(no_wrap=True, overflow="ellipsis")
+        grid.add_row(ProgressBar(total=1.0, completed=min(share, 1.0), width=_BAR), Text(self.line()))
+        return grid
+
+
+def _rank(trial: Trial | None) -> tuple[float, tuple[float, float]]:
+    """Return what makes a trial the best: the fidelity reached, then its merit, as ``automl.best`` has it."""
+    if trial is None or not trial.reports:
+        return (0.0, (0.0, 0.0))
+    return (trial.reports[-1].fidelity, trial.merit)
+
+
+def _how_far(study: Study, report: Report, until: float) -> str:
+    """Return the size of a network, how far its training is, and how good it is by now."""
+    metrics, parts = report.metrics, []
+    if "parameters" in metrics:
+        parts.append(f"{short(metrics['parameters'])} parameters")
+    epochs = getattr(study.evaluator, "epochs", None)
+    if isinstance(epochs, int):
+        parts.append(f"epoch {round(report.fidelity * epochs)}/{max(1, int(until * epochs + 0.5))}")
+    elif until != report.fidelity:
+        parts.append(f"{100 * report.fidelity / until:.0f} %")
+    value = metrics.get(study.objectives[0].metric, metrics.get("accuracy"))
+    if value is not None:
+        parts.append(short(value))
+    return ", ".join(parts)
+
+
+def _minutes(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds + 0.5), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,243 @@
+"""Writes a run as one page that needs no network: what was found, how sure that is, and how to go on."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import shlex
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from annotated_types import Ge
+from markupsafe import Markup
+
+from automl import Objective, Trial, hookimpl, pareto
+from automl.files import write_text
+from automl.runs import Run
+from automl_trackers import drawing, plots, tables
+from automl_trackers.markup import short, shown
+from automl_trackers.sheet import Sheet, wilson
+
+if TYPE_CHECKING:
+    from automl.study import Study
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_PRICES = ("parameters", "multiply_adds", "latency_ms")
+
+
+@dataclass
+class HTMLReport:
+    """Writes ``report.html`` into the run folder when a study has ended.
+
+    A table of more than ``rows`` trials shows the best, the front, the failures by reason and the newest.
+    """
+
+    rows: Annotated[int, Ge(10)] = 1_000
+
+    @hookimpl
+    def automl_study_finished(self, study: Study) -> None:
+        """Write the report of a study that has a folder."""
+        if study.directory is not None:
+            self.write(study.directory)
+
+    def write(self, directory: Path) -> Path:
+        """Write the report of a run folder, finished or not; return where it is.
+
+        Raises JournalError for a damaged journal, BadInput for a summary of another schema, StorageError where
+        it cannot be written.
+        """
+        path = directory / "report.html"
+        write_text(path, page(Run(directory), self.rows))
+        return path
+
+
+def page(run: Run, rows: int = 1_000) -> str:
+    """Return the report of a run as HTML."""
+    import jinja2
+
+    style, script = ((_TEMPLATES / name).read_text() for name in ("style.css", "script.js"))
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: value if isinstance(value, Markup) else shown(value, 20_000),
+    )
+    environment.filters["short"] = short
+    return environment.get_template("report.html.j2").render(
+        style=Markup(style),  # noqa: S704 - a file of this package
+        script=Markup(script),  # noqa: S704 - a file of this package
+        policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        "img-src data:; base-uri 'none'; form-action 'none'",
+        **_contents(run, rows),
+    )
+
+
+def _hash(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _contents(run: Run, rows: int) -> dict[str, Any]:
+    sheet, heading = Sheet(run.summary), Sheet(run.heading)
+    trials, objective = run.trials, run.objectives[0]
+    finished = [trial for trial in trials if trial.error is None]
+    names = [name for key in ("space", "strategy", "task") if (name := heading.text(key))]
+    best = run.best
+    groups = tables.failures(trials)
+    price, priced, front = _priced(run, objective)
+    listed_front = front or run.front
+    return {
+        "title": " · ".join(names) or run.directory.name,
+        "folder": shlex.quote(_folder(run.directory)),
+        "folder_in_python": repr(_folder(run.directory)),
+        "sheet": sheet,
+        "objective": objective,
+        "objectives": run.objectives,
+        "trials": trials,
+        "finished": finished,
+        "failed": len(trials) - len(finished),
+        "interrupted": run.interrupted,
+        "duplicates": run.duplicates,
+        "total": sheet.number("trials", "total"),
+        "best": best,
+        "best_decisions": None if best is None else tables.decisions(best.architecture.values),
+        "comparison": _comparison(sheet, finished, best, objective),
+        "verdict": _verdict(sheet),
+        "interval": _interval(sheet),
+        "median": statistics.median(trial.metrics[objective.metric] for trial in finished) if finished else None,
+        "is_random": heading.text("strategy") == "random",
+        "strategy": heading.text("strategy"),
+        "splits": [
+            (name, int(count))
+            for name in ("train", "validation", "test")
+            if (count := sheet.number("data", name)) is not None
+        ],
+        "classes": [str(name) for name in sheet.items("data", "classes")],
+        "curve": plots.curve(trials, objective) if trials else None,
+        "cost": plots.cost(priced, front, price[0], price[1], best) if price is not None else None,
+        "price": price,
+        "front": front,
+        "cells": _cells(sheet),
+        "retraining": _retraining(sheet),
+        "groups": groups[: tables.GROUPS],
+        "other_groups": groups[tables.GROUPS :],
+        "table": tables.table(run, listed_front, groups, rows),
+        "has_model": (run.directory / "model.safetensors").exists(),
+        "more": _more(sheet, len(trials)),
+        "versions": [(str(name), str(version)) for name, version in sheet.mapping("versions").items()],
+        "figures": dict(run.summary),
+    }
+
+
+def _priced(run: Run, objective: Objective) -> tuple[tuple[str, str] | None, list[Trial], list[Trial]]:
+    """Return the metric and the cost to draw against each other, the trials that have both, and their front.
+
+    The front is of the trials at the highest fidelity reached: less training makes no network better.
+    """
+    finished = [trial for trial in run.trials if trial.error is None]
+    metric = "accuracy" if any("accuracy" in trial.metrics for trial in finished) else objective.metric
+    for price in _PRICES:
+        both = [trial for trial in finished if price in trial.metrics and metric in trial.metrics]
+        if both and metric != price and (metric != objective.metric or objective.goal == "max"):
+            highest = max(trial.reports[-1].fidelity for trial in both)
+            full = [trial for trial in both if trial.reports[-1].fidelity == highest]
+            front = pareto.front(full, [Objective(metric), Objective(price, "min")])
+            if front:
+                return (metric, price), both, front
+    return None, [], []
+
+
+def _interval(sheet: Sheet) -> tuple[float, float] | None:
+    accuracy, images = sheet.number("test", "accuracy"), _images(sheet)
+    if accuracy is None or not images or not 0 <= accuracy <= 1:
+        return None
+    return wilson(accuracy, images)
+
+
+def _images(sheet: Sheet) -> int:
+    return int(sheet.number("test", "images") or sheet.number("data", "test") or 0)
+
+
+def _comparison(sheet: Sheet, finished: Sequence[Trial], best: Trial | None, objective: Objective) -> Markup | None:
+    rows = []
+    accuracy, baseline = sheet.number("test", "accuracy"), sheet.number("baseline", "accuracy")
+    if accuracy is not None:
+        rows.append(plots.Row("network found", accuracy, "test, 95 % interval", _interval(sheet)))
+    if baseline is not None:
+        rows.append(plots.Row(sheet.text("baseline", "name") or "baseline", baseline, "test, same images"))
+    if not rows or objective.metric != "accuracy" or best is None:
+        return plots.comparison(rows, "accuracy compared") if len(rows) > 1 else None
+    count = f"{len(finished):,} trials, validation"
+    note = "validation" if best.reports[-1].fidelity == 1 else "validation, partly trained"
+    rows.append(plots.Row(f"best trial ({best.number})", best.metrics["accuracy"], note))
+    rows.append(plots.Row("median trial", statistics.median(trial.metrics["accuracy"] for trial in finished), count))
+    return plots.comparison(rows, "accuracy compared")
+
+
+def _verdict(sheet: Sheet) -> str | None:
+    """Return in a sentence how the network stands against the baseline."""
+    accuracy, baseline, interval = (
+        sheet.number("test", "accuracy"),
+        sheet.number("baseline", "accuracy"),
+        _interval(sheet),
+    )
+    if accuracy is None or baseline is None:
+        return None
+    name = sheet.text("baseline", "name") or "the baseline"
+    points = 100 * (accuracy - baseline)
+    if points == 0:
+        return f"The network found is as accurate as {name} on the same test images ({accuracy:.3f})."
+    direction = "more" if points > 0 else "less"
+    stated = f"The network found is {abs(points):.1f} points {direction} accurate than {name} on the same test images"
+    if interval is None:
+        return f"{stated}."
+    if interval[0] <= baseline <= interval[1]:
+        return f"{stated}; that lies within the 95 % interval, so it may be chance."
+    return f"{stated}, which is more than the 95 % interval allows for chance."
+
+
+def _cells(sheet: Sheet) -> list[tuple[str, Markup | None, list[tuple[str, str, str]]]]:
+    cells = []
+    for name, edges in list(sheet.mapping("graph").items())[:8]:
+        triples = (
+            [(str(edge[0]), str(edge[1]), str(edge[2])) for edge in edges if _is_edge(edge)]
+            if isinstance(edges, list)
+            else []
+        )
+        if triples:
+            cells.append((str(name), drawing.draw(triples, str(name)), triples[: drawing.MOST_EDGES]))
+    return cells
+
+
+def _is_edge(edge: object) -> bool:
+    return isinstance(edge, list | tuple) and len(edge) == 3
+
+
+def _retraining(sheet: Sheet) -> Markup | None:
+    points = []
+    for row in sheet.items("retrain", "curve"):
+        if isinstance(row, Mapping):
+            epoch, accuracy = Sheet(row).number("epoch"), Sheet(row).number("accuracy")
+            if epoch is not None and accuracy is not None:
+                points.append((epoch, accuracy))
+    if len(points) < 2:
+        return None
+    return plots.line(
+        points, "accuracy", "epoch", f"validation accuracy after each of {len(points):,} epochs of retraining"
+    )
+
+
+def _folder(directory: Path) -> str:
+    """Return the folder as one would type it."""
+    full = directory.resolve()
+    return str(full.relative_to(Path.cwd()) if full.is_relative_to(Path.cwd()) else full)
+
+
+def _more(sheet: Sheet, told: int) -> int:
+    """Return a total of trials to go on to: that of an unfinished search, else three times as many."""
+    total = int(sheet.number("trials", "total") or 0)
+    return total if told < total else max(3 * told, 20)
