@@ -346,6 +346,17 @@ class _Once(logging.Filter):
         return True
 
 
+class _Screen(logging.StreamHandler[Any]):
+    """Writes to what is sys.stderr at that moment: a live display may have taken its place."""
+
+    def __init__(self) -> None:
+        super().__init__(sys.stderr)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
 class _Printable(logging.Formatter):
     """Escapes what could drive a terminal."""
 
@@ -356,7 +367,7 @@ class _Printable(logging.Formatter):
 def _screen() -> logging.Handler:
     """Show warnings on stderr, each once."""
     log = logging.getLogger("automl")
-    handler = logging.StreamHandler()
+    handler = _Screen()
     handler.setLevel(logging.DEBUG if _debugging() else logging.WARNING)
     handler.setFormatter(_Printable("warning: %(message)s"))
     handler.addFilter(_Once())

@@ -20,7 +20,7 @@ hookimpl = pluggy.HookimplMarker("automl")
 
 @hookspec
 def automl_config_path() -> str:
-    """Return where the plugin's config groups live, as ``pkg://automl_hello.conf``; asked before a config is composed."""
+    """Return where the plugin's config groups live, as ``pkg://automl_hello.conf``; asked before composing."""
 
 
 @hookspec

@@ -11,7 +11,7 @@ _log = logging.getLogger("automl")
 
 
 class Watchers:
-    """Calls the watching hooks of ``hookspecs.py``; a watcher that fails is named in a warning, once, and the rest go on."""
+    """Calls the watching hooks of ``hookspecs.py``; one that fails is named in a warning, once, and the rest go on."""
 
     def __init__(self, manager: pluggy.PluginManager | None = None) -> None:
         self._manager = manager

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -28,7 +29,7 @@ def refused(capsys, *words):
     assert err.startswith("automl: ")
     assert err.count("\n") == 1
     assert "Traceback" not in err
-    assert not os.path.exists("runs")
+    assert not Path("runs").exists()
     return err.removeprefix("automl: ").strip()
 
 

@@ -4,6 +4,7 @@ import time
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from automl import Evaluator, Report, TrialFailed
 
@@ -25,7 +26,7 @@ class Toy(Evaluator):
 
     def evaluate(self, trial):
         if self.counts:
-            with open(self.counts, "a") as file:
+            with Path(self.counts).open("a") as file:
                 file.write("x")
         wrong = self.wrong.get(str(trial.number), self.wrong.get("all"))
         accuracy = zlib.crc32(repr(trial.architecture.to_json()).encode()) / 2**32
