@@ -1,0 +1,29 @@
+"""Depthwise separable convolutions of cell-based networks."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from automl_networks.activation import PreActivated
+
+
+def separable(
+    inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1, repeats: int = 2
+) -> PreActivated:
+    """Return ReLU, a depthwise and a 1 x 1 convolution and batch normalisation, twice over (Zoph et al., 2018).
+
+    The first time takes the stride and changes the channels. Dilated, published cells have it once (Liu et al.,
+    2019) or twice (Real et al., 2019).
+    """
+    padding = dilation * (kernel // 2)
+    layers: list[nn.Module] = []
+    for repeat in range(repeats):
+        channels, step = (inputs, stride) if repeat == 0 else (outputs, 1)
+        if repeat > 0:
+            layers.append(nn.ReLU(inplace=True))
+        layers += [
+            nn.Conv2d(channels, channels, kernel, step, padding, dilation, groups=channels, bias=False),
+            nn.Conv2d(channels, outputs, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+        ]
+    return PreActivated(*layers)

@@ -1,0 +1,105 @@
+"""The vocabulary of cell-based spaces: what can stand between two states of a cell.
+
+Each operation is made by ``op(inputs, channels, stride)``: the channels that come in, the cell's channels that
+go out, and 2 where it reads an input of a reduction cell. The size becomes ceil(size / stride).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+from automl import Op
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+
+def _identity(inputs: int, channels: int, stride: int) -> Module:
+    if stride > 1 or inputs != channels:
+        return _convolution(1, inputs, channels, stride)
+    from torch.nn import Identity
+
+    return Identity()
+
+
+def _skip(inputs: int, channels: int, stride: int) -> Module:
+    if stride == 1:
+        return _identity(inputs, channels, stride)
+    from automl_networks.reductions import factorised_reduction
+
+    return factorised_reduction(inputs, channels)
+
+
+def _pool(kind: Literal["average", "maximum"], kernel: int, inputs: int, channels: int, stride: int) -> Module:
+    from torch import nn
+
+    from automl_networks.pooling import Pool
+
+    pool = Pool(kind, kernel, stride)
+    if inputs == channels:
+        return pool
+    return nn.Sequential(pool, nn.Conv2d(inputs, channels, 1, bias=False), nn.BatchNorm2d(channels))
+
+
+def _convolution(kernel: int, inputs: int, channels: int, stride: int, dilation: int = 1) -> Module:
+    from automl_networks.convolutions import convolution
+
+    return convolution(inputs, channels, kernel, stride, dilation)
+
+
+def _factorised(length: int, inputs: int, channels: int, stride: int) -> Module:
+    from automl_networks.convolutions import factorised_convolution
+
+    return factorised_convolution(inputs, channels, length, stride)
+
+
+def _bottleneck(kernels: tuple[tuple[int, int], ...], inputs: int, channels: int, stride: int) -> Module:
+    from automl_networks.convolutions import bottleneck
+
+    return bottleneck(inputs, channels, kernels, stride)
+
+
+def _separable(kernel: int, inputs: int, channels: int, stride: int) -> Module:
+    from automl_networks.separable import separable
+
+    return separable(inputs, channels, kernel, stride)
+
+
+def _dilated_separable(kernel: int, repeats: int, inputs: int, channels: int, stride: int) -> Module:
+    from automl_networks.separable import separable
+
+    return separable(inputs, channels, kernel, stride, dilation=2, repeats=repeats)
+
+
+_ALL = (
+    # the thirteen of NASNet (Zoph et al., 2018), in the paper's order
+    Op("identity", _identity),
+    Op("conv1x3_3x1", partial(_factorised, 3)),
+    Op("conv1x7_7x1", partial(_factorised, 7)),
+    Op("dilated3x3", partial(_convolution, 3, dilation=2)),
+    Op("avg3x3", partial(_pool, "average", 3)),
+    Op("max3x3", partial(_pool, "maximum", 3)),
+    Op("max5x5", partial(_pool, "maximum", 5)),
+    Op("max7x7", partial(_pool, "maximum", 7)),
+    Op("conv1x1", partial(_convolution, 1)),
+    Op("conv3x3", partial(_convolution, 3)),
+    Op("sep3x3", partial(_separable, 3)),
+    Op("sep5x5", partial(_separable, 5)),
+    Op("sep7x7", partial(_separable, 7)),
+    # those that published cells use beside them
+    Op("skip", _skip),
+    Op("avg2x2", partial(_pool, "average", 2)),
+    Op("avg5x5", partial(_pool, "average", 5)),
+    Op("max2x2", partial(_pool, "maximum", 2)),
+    Op("dilsep3x3", partial(_dilated_separable, 3, 1)),
+    Op("dilsep5x5", partial(_dilated_separable, 5, 1)),
+    Op("dilsep5x5_twice", partial(_dilated_separable, 5, 2)),
+    Op("bottleneck3x3", partial(_bottleneck, ((3, 3),))),
+    Op("bottleneck1x7_7x1", partial(_bottleneck, ((1, 7), (7, 1)))),
+)
+
+OPERATIONS: Mapping[str, Op] = {op.name: op for op in _ALL}
+NASNET_OPERATIONS = tuple(op.name for op in _ALL[:13])
+SHORTCUTS = ("identity", "skip")  # what drop-path leaves alone
