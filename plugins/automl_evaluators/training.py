@@ -1,0 +1,343 @@
+"""Real training: each candidate from scratch, on the training images, judged on the validation images."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le, Lt
+
+from automl import Architecture, BadInput, Report, Space, Task, Trainer, Trial, TrialFailed
+
+if TYPE_CHECKING:
+    import torch
+    from lightning.fabric import Fabric
+    from torch.nn import Module
+
+    from automl_evaluators.batches import Batches
+    from automl_evaluators.checkpoint import Checkpoint
+    from automl_evaluators.learner import Learner
+
+log = logging.getLogger("automl")
+
+
+@dataclass
+class Training(Trainer):
+    """Train from scratch by SGD with Nesterov momentum and a cosine schedule, and validate after each epoch.
+
+    A candidate's ``fidelity`` is the share of the schedule that is trained, in whole epochs and at least one. The
+    learning rate follows the *full* schedule: half of 8 epochs are the first 4 of 8, so that going on from there is
+    the same as never having stopped. With a ``parent`` of the same architecture, training goes on from where the
+    parent ended, with the parent's seed; where its checkpoint is not there, it begins again from nothing.
+
+    Metrics: the task's on the validation images (accuracy and loss), train_loss (with label smoothing and the
+    auxiliary head's share), parameters and multiply_adds of the network without its training-only parts, and, where
+    an objective names it, latency_torch_ms: the median time for one image on one thread of the CPU in PyTorch.
+    """
+
+    epochs: Annotated[int, Ge(1)] = 5
+    learning_rate: Annotated[float, Gt(0)] = 0.1
+    momentum: Annotated[float, Ge(0), Lt(1)] = 0.9
+    weight_decay: Annotated[float, Ge(0)] = 5e-4
+    warmup: Annotated[float, Ge(0), Lt(1)] = 0.1  # share of the schedule
+    smoothing: Annotated[float, Ge(0), Lt(1)] = 0.1  # of the labels
+    clip: Annotated[float, Gt(0)] | None = 5.0  # longest gradient
+    auxiliary: Annotated[float, Ge(0), Le(1)] = 0.4  # weight of the auxiliary head's loss, where there is one
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    channels_last: bool | Literal["auto"] = "auto"
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    seconds: Annotated[float, Gt(0)] | None = None  # time limit of a candidate's training, looked at between batches
+    threads: Annotated[int, Ge(1)] | None = None  # of the CPU; null: one for small networks, else all
+
+    def start(self, space: Space[Any], task: Task) -> None:
+        super().start(space, task)
+        self._data: tuple[Batches, Batches] | None = None
+        self._warned = False
+        if self.accelerator == "gpu" or self.precision == "float16":
+            self._check_gpu()
+        if 2 <= len(task.train) < task.batch_size:
+            log.warning("batches are of %d images, for there are no more to train on", len(task.train))
+
+    def metrics(self) -> frozenset[str]:
+        return frozenset({*self.task.metrics(), "train_loss", "parameters", "multiply_adds", "latency_torch_ms"})
+
+    def epochs_at(self, fidelity: float) -> int:
+        """Return how many epochs that share of the schedule is: rounded, halves up, and at least one."""
+        return max(1, int(fidelity * self.epochs + 0.5))
+
+    def evaluate(self, trial: Trial) -> Iterator[Report]:
+        try:
+            yield from self._in_a_layout_that_works(trial)
+            return
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+        # outside of the handler: an exception raised in it would keep the other's frames, and their tensors, alive
+        _free_memory()
+        raise TrialFailed("out of memory")
+
+    def _in_a_layout_that_works(self, trial: Trial) -> Iterator[Report]:
+        reported = False
+        try:
+            for report in self._evaluate(trial, self._lays_channels_last()):
+                reported = True
+                yield report
+            return
+        except RuntimeError as error:
+            if reported or not self._is_about_layout(error):
+                raise
+        yield from self._evaluate(trial, channels_last=False)
+
+    def _evaluate(self, trial: Trial, channels_last: bool) -> Iterator[Report]:
+        architecture = trial.architecture
+        until = self.epochs_at(trial.candidate.fidelity)
+        saved = self._saved(trial.candidate.parent, architecture)
+        learner, costs = self._learner(architecture, trial.seed, channels_last, saved)
+        started = time.monotonic()
+
+        def look_at_the_clock() -> None:
+            if self.seconds is not None and time.monotonic() - started > self.seconds:
+                at = min(learner.epoch + 1, until)
+                raise TrialFailed(f"over its time limit of {self.seconds:g} s (epoch {at} of {until})")
+
+        if learner.epoch >= until:  # a parent that was trained as far
+            yield Report({**learner.validate(), **costs}, until / self.epochs)
+        while learner.epoch < until:
+            train_loss = learner.finish_epoch(look_at_the_clock)
+            measured = learner.validate(look_at_the_clock)
+            if learner.epoch == until and trial.candidate.fidelity < 1 and self.folder is not None:
+                learner.checkpoint(architecture.to_json()).save(self._path(trial.number))
+            yield Report({**measured, "train_loss": train_loss, **costs}, learner.epoch / self.epochs)
+
+    def fit(
+        self,
+        architecture: Architecture,
+        seed: int,
+        *,
+        checkpoint: Path | None = None,
+        watch: Callable[[Report], None] = lambda _: None,
+    ) -> Module:
+        try:
+            try:
+                return self._fit(architecture, seed, checkpoint, watch, self._lays_channels_last())
+            except RuntimeError as error:
+                if not self._is_about_layout(error):
+                    raise
+            return self._fit(architecture, seed, checkpoint, watch, channels_last=False)
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+        _free_memory()
+        raise TrialFailed("out of memory")
+
+    def _fit(
+        self,
+        architecture: Architecture,
+        seed: int,
+        checkpoint: Path | None,
+        watch: Callable[[Report], None],
+        channels_last: bool,
+    ) -> Module:
+        import torch
+
+        from automl.measure import strip
+        from automl_evaluators.checkpoint import Checkpoint
+
+        path = None if checkpoint is None else checkpoint / "training.safetensors"
+        saved = Checkpoint.load(path) if path is not None and path.exists() else None
+        decisions = architecture.to_json()
+        if saved is not None and (saved.facts.get("decisions") != decisions or saved.facts.get("seed") != seed):
+            raise BadInput(f"{path} is of another architecture or seed: delete it to train from scratch")
+        learner, costs = self._learner(architecture, seed, channels_last, saved)
+        last = time.monotonic()
+
+        def save(every: float = _SECONDS_BETWEEN_SAVES) -> None:
+            nonlocal last
+            if path is not None and time.monotonic() - last >= every:
+                learner.checkpoint(decisions).save(path)
+                last = time.monotonic()
+
+        while learner.epoch < self.epochs:
+            train_loss = learner.finish_epoch(save)
+            measured = learner.validate()
+            watch(Report({**measured, "train_loss": train_loss, **costs}, learner.epoch / self.epochs))
+            save(0 if learner.epoch == self.epochs else _SECONDS_BETWEEN_SAVES)  # so that no report is ever left out
+        return strip(learner.network).to(device="cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload, no-any-return]
+
+    def estimate(self, architecture: Architecture) -> float | None:
+        """Return about how many seconds the full schedule takes here, from three steps and one validation batch.
+
+        None for an architecture that cannot be trained.
+        """
+        self._batches(self._fabric().device)  # what is done once, imports included, is not counted
+        began = time.monotonic()
+        try:
+            learner, _ = self._learner(architecture, 0, self._lays_channels_last())
+            built = time.monotonic() - began
+            step, batch = learner.timed(steps=3)
+        except (TrialFailed, MemoryError, RuntimeError):
+            return None
+        batches = -(-len(learner.held_out) // (2 * self.task.batch_size))
+        return built + self.epochs * (len(learner.bounds) * step + batches * batch)
+
+    def _saved(self, parent: int | None, architecture: Architecture) -> Checkpoint | None:
+        """Return where the parent ended, if it was of the same architecture and that was kept."""
+        from automl_evaluators.checkpoint import Checkpoint
+
+        if parent is None or self.folder is None or not self._path(parent).exists():
+            return None
+        saved = Checkpoint.load(self._path(parent))
+        return saved if saved.facts.get("decisions") == architecture.to_json() else None
+
+    def _path(self, number: int) -> Path:
+        """Return where a trial's end is kept."""
+        assert self.folder is not None
+        return self.folder / str(number) / "training.safetensors"
+
+    def _learner(
+        self, architecture: Architecture, seed: int, channels_last: bool, saved: Checkpoint | None = None
+    ) -> tuple[Learner, dict[str, float]]:
+        """Return what trains that architecture, gone on from a checkpoint where there is one, and what it costs."""
+        import torch
+
+        from automl import measure
+        from automl_evaluators.batches import seed_of
+        from automl_evaluators.learner import Learner, Recipe, drawing, seed_all
+
+        if saved is not None:
+            seed, channels_last = int(saved.facts["seed"]), bool(saved.facts["channels_last"])
+        with drawing(torch.device("cpu")):
+            seed_all(torch.device("cpu"), seed_of(seed, "weights"))
+            network = self.space.build(architecture.blueprint, self.task)
+        image = self.task.input
+        costs: dict[str, float] = {
+            "parameters": measure.parameters(network),
+            "multiply_adds": measure.multiply_adds(network, image),
+        }
+        if "latency_torch_ms" in self.wanted:
+            costs["latency_torch_ms"] = measure.torch_latency(network, image).median_ms
+        fabric = self._fabric()
+        recipe = Recipe(
+            self.epochs,
+            self.learning_rate,
+            self.momentum,
+            self.weight_decay,
+            self.warmup,
+            self.smoothing,
+            self.clip,
+            self.auxiliary,
+        )
+        data = self._batches(fabric.device)
+        threads = self.threads or self._threads(network, costs["multiply_adds"])
+        learner = Learner(
+            network, self.task, data, recipe, seed=seed, fabric=fabric, channels_last=channels_last, threads=threads
+        )
+        if saved is not None:
+            learner.restore(saved, "its parent")
+        return learner, costs
+
+    def _batches(self, device: torch.device) -> tuple[Batches, Batches]:
+        """Return the training and the validation images on the device, moved there once."""
+        from automl_evaluators.batches import Batches
+
+        if self._data is None:
+            task = self.task
+            self._data = (
+                Batches(task.train, task.mean, task.std, device),
+                Batches(task.held_out, task.mean, task.std, device),
+            )
+        return self._data
+
+    def _fabric(self) -> Fabric:
+        """Return Lightning Fabric for one device, quiet; a new one each time, for it holds the scale of float16."""
+        with warnings.catch_warnings():
+            if not os.environ.get("AUTOML_DEBUG"):
+                warnings.simplefilter("ignore")
+                logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
+            from lightning.fabric import Fabric
+
+            return Fabric(accelerator="gpu" if self._on_gpu() else "cpu", devices=1, precision=self._precision())
+
+    def _check_gpu(self) -> None:
+        """Raise BadInput where a GPU is asked for that is not there."""
+        import torch
+
+        if self.accelerator == "gpu" and not torch.cuda.is_available():
+            raise BadInput("evaluator.accelerator=gpu, but PyTorch finds no GPU here: use evaluator.accelerator=cpu")
+        if self.precision == "float16" and not self._on_gpu():
+            raise BadInput("evaluator.precision=float16 needs a GPU: use evaluator.precision=float32 or bfloat16")
+
+    def _on_gpu(self) -> bool:
+        """Return whether training is on a GPU; Apple's lacks the 64-bit numbers that metrics are summed in."""
+        import torch
+
+        return self.accelerator == "gpu" or (self.accelerator == "auto" and torch.cuda.is_available())
+
+    def _precision(self) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
+        """Return the precision in Fabric's words; automatic is bfloat16 where a GPU has it, else float32.
+
+        A processor with bfloat16 gains nothing by it below 500 million multiply-adds an image (measured: 0.64 of the
+        speed at 1 million, 1.06 at 500), and a rule is repeatable where a race between the two would not be.
+        """
+        import torch
+
+        precision = self.precision
+        if precision == "auto":
+            short = self._on_gpu() and torch.cuda.is_bf16_supported(including_emulation=False)
+            precision = "bfloat16" if short else "float32"
+        names = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
+        return names[precision]  # type: ignore[return-value]
+
+    def _threads(self, network: Module, multiply_adds: float) -> int | None:
+        """Return 1 where a batch has so little work an operation that sharing it out costs more; None for all threads.
+
+        On a machine that others use too, a second thread may wait for a processor at each of hundreds of calls: the
+        steps of a cell network on 8 x 8 images then take ten times as long. A rule is repeatable, a race is not.
+        """
+        operations = sum(1 for module in network.modules() if not any(module.children()))
+        return 1 if multiply_adds * self.task.batch_size < _LITTLE_WORK * operations else None
+
+    def _lays_channels_last(self) -> bool:
+        """Return whether tensors are laid out channels-last; automatic is everywhere but on a GPU in 32 bits."""
+        if self.channels_last != "auto":
+            return self.channels_last
+        return not self._on_gpu() or self._precision() != "32-true"
+
+    def _is_about_layout(self, error: RuntimeError) -> bool:
+        """Return whether a network failed only for being laid out channels-last, and say so once."""
+        if "view size is not compatible" not in str(error) or not self._lays_channels_last():
+            return False
+        if not self._warned:
+            self._warned = True
+            log.warning(
+                "a network uses view on tensors that are laid out channels-last, so it is trained in the default "
+                "layout, which is slower: use reshape or flatten instead, or set evaluator.channels_last=false"
+            )
+        return True
+
+
+_SECONDS_BETWEEN_SAVES = 20.0
+_LITTLE_WORK = 4_000_000  # multiply-adds a batch and operation
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Return whether it says so; out of memory is often a plain RuntimeError."""
+    text = str(error)
+    return isinstance(error, MemoryError) or "out of memory" in text or "DefaultCPUAllocator" in text
+
+
+def _free_memory() -> None:
+    """Drop what failed frames held, and what the GPU's allocator kept of it."""
+    import gc
+
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
