@@ -63,11 +63,19 @@ class Real:
     high: float
     log: bool = False
 
-    count: None = None  # endless, unless low is high
-
     def check(self, name: str) -> None:
         """Raise BadInput, naming the decision, for a domain that holds nothing."""
         _check_interval(name, self.low, self.high, self.log, "Real")
+
+    @property
+    def count(self) -> int | None:
+        """1 where there is one number, None where there is no end of them."""
+        return 1 if self.low == self.high else None
+
+    @property
+    def options(self) -> Sequence[float]:
+        """The one number, where there is one."""
+        return () if self.low < self.high else (self.low,)
 
     def sample(self, random: Random) -> float:
         low, high = self.low, self.high
@@ -348,14 +356,18 @@ def as_domain(name: str, domain: Any) -> Domain:
         if domain._index is None:
             domain.check(name)
         return domain  # type: ignore[no-any-return]
-    if kind is Real or kind is Integer:
-        domain.check(name)
-        return domain  # type: ignore[no-any-return]
-    if kind is tuple:
+    if kind is range:
+        known = _known.get(domain)
+        if known is not None:
+            return known
+    elif kind is tuple:
         held = _held.get(id(domain))
         if held is not None:
             return held[1]
-    elif kind is not range and kind is not list:
+    elif kind is Real or kind is Integer:
+        domain.check(name)
+        return domain  # type: ignore[no-any-return]
+    elif kind is not list:
         raise BadInput(
             f"decision {name!r} was offered {domain!r}: give a list, a tuple, a range, Options, Real or Integer"
         )

@@ -86,6 +86,7 @@ class Experiment:
         self.test = self.task.prepare(self.seed)
         for space in (self.space, self.final_space):
             space.check(self.task)
+        self.evaluator.wanted = frozenset(objective.metric for objective in self.objectives)
         self.evaluator.start(self.space, self.task)
         reported = self.evaluator.metrics()
         for objective in self.objectives:

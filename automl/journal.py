@@ -57,7 +57,8 @@ class Journal:
         Raises ValueError for NaN and infinity, StorageError where the disk refuses.
         """
         assert self._lines is not None
-        body = f'{{"line":{self._count},{_encode(record)[1:-1]},"time":{time.time():.3f}'.encode(errors="backslashreplace")
+        text = f'{{"line":{self._count},{_encode(record)[1:-1]},"time":{time.time():.3f}'
+        body = text.encode(errors="backslashreplace")  # half of a surrogate pair: as JSON escapes it
         self._lines.append(b'%b,"crc":"%08x"}\n' % (body, zlib.crc32(body)))
         self._count += 1
 
@@ -80,7 +81,9 @@ def read(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
             if record is None:
                 rest = [line, *file]
                 if number == 0 and (len(rest) > 1 or line.endswith(b"\n")):
-                    raise JournalError(f"{path} is damaged at line 1, or no journal: restore it from a copy, or delete it")
+                    raise JournalError(
+                        f"{path} is damaged at line 1, or no journal: restore it from a copy, or delete it"
+                    )
                 if any(_parse(later) is not None for later in rest):
                     raise JournalError(
                         f"{path} is damaged at line {number + 1}, with whole lines after it: "

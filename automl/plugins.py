@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import importlib.metadata
+import inspect
 import json
 import os
 import re
@@ -57,7 +58,7 @@ class Registry:
             try:
                 package = re.sub(r"[-_.]+", "-", distribution.metadata["Name"]).lower()
                 version, entries = distribution.version, distribution.entry_points.select(group="automl")
-            except Exception:
+            except Exception:  # noqa: S112
                 continue  # what an interrupted installation left behind: no package that could be imported either
             if package in seen:
                 continue
@@ -178,6 +179,10 @@ def construct(cls: type[Any], values: Mapping[str, Any], prefix: str) -> Any:
         if key not in types:
             known = ", ".join(types) or "none"
             raise BadInput(f"{prefix} has no key {key!r}{near_miss(key, types)}; its keys: {known}")
+    for field in dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ():
+        needed = field.init and field.default is field.default_factory is dataclasses.MISSING
+        if needed and field.name not in values:
+            raise BadInput(f"{prefix}.{field.name} is missing: give it {allowed(types[field.name])}")
     return cls(**{key: check(value, types[key], f"{prefix}.{key}") for key, value in values.items()})
 
 
@@ -186,7 +191,7 @@ def settings(cls: type[Any]) -> dict[str, Any]:
     found = {}
     for field in dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ():
         if field.init:
-            owner = next(base for base in cls.__mro__ if field.name in base.__dict__.get("__annotations__", ()))
+            owner = next(base for base in cls.__mro__ if field.name in inspect.get_annotations(base))
             alone = {"__annotations__": {field.name: owner.__annotations__[field.name]}, "__module__": owner.__module__}
             # one at a time, for other annotations may name what only a type checker imports
             found.update(typing.get_type_hints(type(cls.__name__, (), alone), include_extras=True))
@@ -216,6 +221,8 @@ def allowed(hint: object) -> str:
     parts = typing.get_args(hint)
     if parts and type(None) in parts:
         return " or ".join([*(allowed(part) for part in parts if part is not type(None)), "null"])
+    if typing.get_origin(hint) in (tuple, list):
+        return f"a list of {allowed(parts[0])}"
     if isinstance(hint, type) and not parts:
         return {"int": "an integer", "float": "a number", "str": "text", "bool": "true or false"}.get(
             hint.__name__, hint.__name__

@@ -6,10 +6,11 @@ import math
 import random as stdlib_random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from automl.decisions import MISFIT, NO_CONTEXTS, Architecture, Choose, Domain, Op, Real, as_domain
+from automl.decisions import MISFIT, NO_CONTEXTS, Architecture, Choose, Domain, Op, as_domain
 from automl.errors import BadInput, near_miss
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Space(ABC, Generic[Blueprint]):
         """Return a key equal for two descriptions of one network; None, the default: the decisions are the key."""
         return None
 
-    def check(self, task: Task) -> None:  # noqa: B027
+    def check(self, task: Task) -> None:
         """Raise BadInput where no architecture of this space fits the task, naming the least that works."""
 
     def make(self, policy: Policy) -> Architecture:
@@ -95,7 +96,7 @@ class Space(ABC, Generic[Blueprint]):
         """
         domains = architecture.domains
         if names is None:
-            free = [name for name, domain in domains.items() if _is_free(domain)]
+            free = [name for name, domain in domains.items() if domain.count != 1]
             if not free:
                 return architecture
             names = (free[int(rng.random() * len(free))],)
@@ -149,12 +150,12 @@ class Space(ABC, Generic[Blueprint]):
 
             def follow(name: str, domain: Domain) -> Any:
                 nonlocal depth
-                if isinstance(domain, Real) and domain.low < domain.high and name not in fixed:
+                if domain.count is None and name not in fixed:
                     raise BadInput(f"decision {name!r} is {domain}, which cannot be run through: give it a value")
                 if name in fixed:
                     options: Sequence[Any] = [value] if (value := domain.fit(fixed[name])) == fixed[name] else []
                 else:
-                    options = [domain.low] if isinstance(domain, Real) else domain.options
+                    options = domain.options
                 if depth == len(path):
                     path.append([0, len(options)])
                 if not options:
@@ -163,10 +164,8 @@ class Space(ABC, Generic[Blueprint]):
                 depth += 1
                 return value
 
-            try:
+            with suppress(_DeadEnd):
                 yield self.make(follow)
-            except _DeadEnd:
-                pass
             while path and path[-1][0] + 1 >= path[-1][1]:
                 path.pop()
             if not path:
@@ -191,8 +190,8 @@ class Space(ABC, Generic[Blueprint]):
 
             def probe(name: str, domain: Domain) -> Any:
                 nonlocal options
-                if isinstance(domain, Real):
-                    options *= math.inf if domain.low < domain.high else 1
+                if domain.count is None:
+                    options = math.inf
                     return domain.sample(rng.random)
                 options *= domain.count
                 return domain.options[int(rng.random() * domain.count)]
@@ -208,9 +207,3 @@ _PROBES = 1_000
 
 class _DeadEnd(Exception):
     """No option of this decision agrees with what is given."""
-
-
-def _is_free(domain: Domain) -> bool:
-    if domain.__class__ is Real:
-        return domain.low < domain.high  # type: ignore[union-attr]
-    return domain.count != 1

@@ -19,6 +19,7 @@ class Digits(Task):
     The pixels count how many of 4 x 4 dots were ink; 0..16 becomes 0..255.
     """
 
+    batch_size: Annotated[int, Ge(2)] = 64
     crop: Annotated[int, Ge(0)] = 1
 
     name: ClassVar[str] = "digits"

@@ -15,19 +15,19 @@ from pathlib import Path
 from socketserver import TCPServer
 from typing import get_type_hints
 
-import automl_tasks
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
+from pydantic import TypeAdapter, ValidationError
+
+import automl_tasks
+from automl import BadInput
 from automl_tasks.cifar10 import CIFAR10
 from automl_tasks.digits import Digits
 from automl_tasks.image_folder import ImageFolder, natural
 from automl_tasks.mnist import MNIST, FashionMNIST
 from automl_tasks.synthetic import Synthetic
-from PIL import Image
-from pydantic import TypeAdapter, ValidationError
-
-from automl import BadInput
 
 ROOT = Path(__file__).parents[2]
 CASES = ROOT / "tests" / "data" / "cases"
