@@ -169,6 +169,7 @@ class Experiment:
                 reason = by_reason(study.failed)[0][0] if study.failed else "no trial was asked for"
                 raise SearchFailed(f"none of the {len(study.trials)} trials finished; the commonest reason: {reason}")
             if self.trainer is not None:
+                study.trainer = self.trainer
                 self._reported = self._final(self.trainer).make(
                     study.strategy.recommend(study.trials),
                     folder,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from automl import pareto
 from automl.decisions import Architecture, Domain
 from automl.errors import BadInput, JournalError, SearchFailed
-from automl.evaluator import Evaluator
+from automl.evaluator import Evaluator, Trainer
 from automl.executor import Failure, Local
 from automl.journal import Journal
 from automl.space import Space
@@ -69,6 +69,7 @@ class Study:
         self.duplicates = 0
         self.replayed = 0  # trials that were read from the journal
         self.ending: str | None = None  # why the search ended before its total, in a sentence
+        self.trainer: Trainer | None = None  # what trains the final network, once the search has ended
         self.summary: Mapping[str, Any] = {}
         self._journal = journal
         self._watchers = watchers or Watchers()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from automl import Architecture, BadInput, Report, Space, Task, Trainer, Trial, TrialFailed
+from automl import Architecture, BadInput, Dataset, Report, Space, Task, Trainer, Trial, TrialFailed
 
 if TYPE_CHECKING:
     import torch
@@ -42,6 +42,7 @@ class Training(Trainer):
     """
 
     epochs: Annotated[int, Ge(1)] = 5
+    images: Annotated[int, Ge(2)] | None = None  # at most so many training images, the same for all, stratified
     learning_rate: Annotated[float, Gt(0)] = 0.1
     momentum: Annotated[float, Ge(0), Lt(1)] = 0.9
     weight_decay: Annotated[float, Ge(0)] = 5e-4
@@ -61,8 +62,13 @@ class Training(Trainer):
         self._warned = False
         if self.accelerator == "gpu" or self.precision == "float16":
             self._check_gpu()
-        if 2 <= len(task.train) < task.batch_size:
-            log.warning("batches are of %d images, for there are no more to train on", len(task.train))
+        images = min(len(task.train), self.images or len(task.train))
+        if self.images is not None and self.images < task.outputs:
+            raise BadInput(
+                f"evaluator.images={self.images} is too few for {task.outputs} classes: give at least {task.outputs}"
+            )
+        if 2 <= images < task.batch_size:
+            log.warning("batches are of %d images, for there are no more to train on", images)
 
     def metrics(self) -> frozenset[str]:
         return frozenset({*self.task.metrics(), "train_loss", "parameters", "multiply_adds", "latency_torch_ms"})
@@ -249,7 +255,7 @@ class Training(Trainer):
         if self._data is None:
             task = self.task
             self._data = (
-                Batches(task.train, task.mean, task.std, device),
+                Batches(_first(task.train, self.images), task.mean, task.std, device),
                 Batches(task.held_out, task.mean, task.std, device),
             )
         return self._data
@@ -324,6 +330,21 @@ class Training(Trainer):
 
 _SECONDS_BETWEEN_SAVES = 20.0
 _LITTLE_WORK = 4_000_000  # multiply-adds a batch and operation
+
+
+def _first(dataset: Dataset, images: int | None) -> Dataset:
+    """Return so many images of a data set, each class in its share; all of it where there are no more."""
+    import numpy as np
+
+    if images is None or images >= len(dataset):
+        return dataset
+    order = np.argsort(dataset.labels, kind="stable")
+    sizes = np.bincount(dataset.labels)
+    rank = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # within the class
+    share = (rank + 0.5) / np.repeat(sizes, sizes)  # how much of its class is taken before it
+    first = rank == 0  # one of each class before a second of any
+    chosen = np.sort(order[np.lexsort((share, ~first))[:images]])
+    return Dataset(dataset.images[chosen], dataset.labels[chosen])
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

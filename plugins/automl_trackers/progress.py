@@ -119,9 +119,9 @@ class Progress:
         if self._failed:
             parts.append(f"{self._failed} failed")
         if self._retrained is not None:
-            parts.append("retraining the best: " + _how_far(study, self._retrained, 1.0))
+            parts.append("retraining the best: " + _how_far(study, study.trainer, self._retrained, 1.0))
         elif now is not None and now.reports:
-            parts.append("now: " + _how_far(study, now.reports[-1], now.candidate.fidelity))
+            parts.append("now: " + _how_far(study, study.evaluator, now.reports[-1], now.candidate.fidelity))
         left = self._left(study)
         if left is not None:
             parts.append(f"{_minutes(left)} left")
@@ -186,12 +186,12 @@ def _rank(trial: Trial | None) -> tuple[float, tuple[float, float]]:
     return (trial.reports[-1].fidelity, trial.merit)
 
 
-def _how_far(study: Study, report: Report, until: float) -> str:
+def _how_far(study: Study, trainer: object, report: Report, until: float) -> str:
     """Return the size of a network, how far its training is, and how good it is by now."""
     metrics, parts = report.metrics, []
     if "parameters" in metrics:
         parts.append(f"{short(metrics['parameters'])} parameters")
-    epochs = getattr(study.evaluator, "epochs", None)
+    epochs = getattr(trainer, "epochs", None)
     if isinstance(epochs, int):
         parts.append(f"epoch {round(report.fidelity * epochs)}/{max(1, int(until * epochs + 0.5))}")
     elif until != report.fidelity:

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pluggy
 import pytest
-from automl_strategies.random import Random
-from automl_trackers.progress import Progress
 
 from automl import Evaluator, Report, Space, TrialFailed, hookspecs
 from automl.study import Study
 from automl.trial import Objective
 from automl.watching import Watchers
+from automl_strategies.random import Random
+from automl_trackers.progress import Progress
 
 
 class Letters(Space):

@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from automl_strategies.evolution import Evolution
-from automl_strategies.random import Random
-from automl_trackers import drawing
-from automl_trackers.report import HTMLReport
-from automl_trackers.sheet import wilson
 
 from automl import Evaluator, Report, Space, TrialFailed, notebook
 from automl.journal import Journal
 from automl.study import Study
 from automl.trial import Objective
+from automl_strategies.evolution import Evolution
+from automl_strategies.random import Random
+from automl_trackers import drawing
+from automl_trackers.report import HTMLReport
+from automl_trackers.sheet import wilson
 
 HOSTILE = (
     "<img src=x onerror=alert(1)>",

@@ -22,7 +22,7 @@ from automl import BadInput, Candidate, Dataset, Space, Trial, TrialFailed
 from automl_evaluators.batches import Batches, cut, seed_of
 from automl_evaluators.checkpoint import Checkpoint
 from automl_evaluators.learner import Learner, Recipe
-from automl_evaluators.training import Training
+from automl_evaluators.training import Training, _first
 from automl_tasks.synthetic import Synthetic
 
 HERE = Path(__file__).parent
@@ -770,3 +770,49 @@ def test_nothing_is_printed(capfd):
     evaluator, _ = start(epochs=1)
     list(evaluator.evaluate(a_trial()))
     assert capfd.readouterr() == ("", "")
+
+
+def test_fewer_images_are_the_same_for_all_and_stratified():
+    labels = np.array([0] * 60 + [1] * 30 + [2] * 3)
+    images = np.arange(93, dtype=np.uint8).reshape(-1, 1, 1, 1)
+    chosen = _first(Dataset(images, labels), 31)
+    assert np.bincount(chosen.labels).tolist() == [20, 10, 1]
+    assert np.array_equal(chosen.images, _first(Dataset(images, labels), 31).images)
+    assert np.bincount(_first(Dataset(images, labels), 3).labels).tolist() == [1, 1, 1]
+    assert len(_first(Dataset(images, labels), 100).labels) == 93
+
+
+def test_a_learner_sees_only_so_many_images():
+    evaluator, _ = start(epochs=1, images=10)
+    learner, _ = evaluator._learner(ARCHITECTURE, 0, channels_last=False)
+    assert len(learner.train) == 10
+    with pytest.raises(BadInput, match="evaluator.images=2 is too few for"):
+        start(epochs=1, images=2)
+
+
+def test_batch_statistics_are_a_plain_mean_at_first():
+    """A short training is not judged with the statistics that a network starts with."""
+    evaluator, _ = start(epochs=8)
+    learner, _ = evaluator._learner(ARCHITECTURE, 0, channels_last=False)
+    seen = []
+    learner.norms[0][0].register_forward_hook(lambda norm, inputs, output: seen.append(norm.momentum))
+    learner.finish_epoch()
+    assert seen[0] == 1.0
+    assert seen[1] == 0.5
+    assert min(seen) >= 0.1
+
+
+def test_small_networks_are_trained_on_one_thread_and_the_number_is_put_back():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        evaluator, _ = start(epochs=1)
+        learner, _ = evaluator._learner(ARCHITECTURE, 0, channels_last=False)
+        used = []
+        learner.network.register_forward_pre_hook(lambda module, inputs: used.append(torch.get_num_threads()))
+        learner.finish_epoch()
+        learner.validate()
+        assert set(used) == {1}
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
