@@ -8,16 +8,17 @@ import time
 from collections.abc import Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
-from math import inf, isfinite
+from math import isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from automl import pareto
 from automl.decisions import Architecture, Domain
-from automl.errors import BadInput, JournalError, SearchFailed
+from automl.errors import JournalError, SearchFailed
 from automl.evaluator import Evaluator, Trainer
 from automl.executor import Failure, Local
 from automl.journal import Journal
+from automl.known import Known
 from automl.space import Space
 from automl.strategy import Strategy
 from automl.task import Task
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     import pandas
 
 FIRST_FAILURES = 5  # so many trials at the start, all failed alike, end a study
-FEW = 1_000  # architectures that are counted at the first repeat
-MANY = 20_000  # and after as many repeats in a row as FEW
 
 
 class Study:
@@ -75,11 +74,12 @@ class Study:
         self._watchers = watchers or Watchers()
         self._interruptible = interruptible or nullcontext()
         self._asks = 0
-        self._repeats = 0
-        self._known: dict[Hashable, Trial] = {}
-        self._distinct: float | None = None  # different architectures; unknown before the first repeat
+        self._known = Known(space)
+        self._keys: dict[int, Hashable] = {}  # of the running trials, where a repeat would be worth the same
         self._begun: dict[int, float] = {}
-        self._again: list[Trial] = []  # were running when the journal ended
+        self._again: list[Trial] = []  # were running when the journal ended, and are to be submitted again
+        self._begun_again: frozenset[int] = frozenset()
+        self._flaws: dict[int, str] = {}  # by trial, why what it reported cannot be taken
         self._domains: dict[Hashable, Mapping[str, Domain]] = {}
         self._rng = random.Random()
 
@@ -174,46 +174,43 @@ class Study:
         if self._again:
             trial = self._again.pop(0)
             self._begun[trial.number] = time.monotonic()
+            self._watchers.call("automl_trial_started", study=self, trial=trial)
             return trial
         while True:
             candidate = self._ask()
             if candidate is None:
+                if not self.running:
+                    told, total = len(self.trials), self.total
+                    self.ending = f"the strategy asked for nothing more after {told} of {total} trials"
                 return None
-            known = self._met(candidate)
+            key, known = self._meet(candidate)
             if known is None:
-                trial = self._begin(candidate)
+                trial = self._begin(candidate, key)
                 self._begun[trial.number] = time.monotonic()
-                self._write(
-                    {
-                        "event": "started",
-                        "trial": trial.number,
-                        "ask": self._asks - 1,
-                        "decisions": candidate.architecture.to_json(),
-                        "fidelity": candidate.fidelity,
-                        "parent": candidate.parent,
-                        **({"notes": dict(candidate.notes)} if candidate.notes else {}),
-                    }
-                )
+                if self._journal is not None:
+                    self._journal.append({"event": "started", "trial": trial.number, **self._asked(candidate)})
                 self._watchers.call("automl_trial_started", study=self, trial=trial)
                 return trial
-            self._write(
-                {
-                    "event": "duplicate",
-                    "ask": self._asks - 1,
-                    "of": known.number,
-                    "decisions": candidate.architecture.to_json(),
-                }
-            )
+            if self._journal is not None:
+                self._journal.append({"event": "duplicate", "of": known.number, **self._asked(candidate)})
             self._repeat(candidate, known)
-            if self._exhausted():
+            if self.ending is not None:
                 return None
 
     def report(self, trial: Trial, report: Report) -> bool:
         """Take a report; say whether the trial should go on."""
         if trial.reports and report.fidelity <= trial.reports[-1].fidelity:
-            return True  # a trial begun again: no news until better informed than before
+            if trial.number in self._begun_again:
+                return True  # no news until better informed than before
+            before = trial.reports[-1].fidelity
+            self._flaws[trial.number] = (
+                f"a report of fidelity {report.fidelity} came after one of {before}: it must rise"
+            )
+            return False
+        report = _in_floats(report)
         if not all(map(isfinite, report.metrics.values())):
-            trial.reports.append(report)
+            name, value = next(pair for pair in report.metrics.items() if not isfinite(pair[1]))
+            self._flaws[trial.number] = f"{name} was {value}"
             return False
         self._write(
             {
@@ -246,6 +243,18 @@ class Study:
         self._watchers.call("automl_trial_finished", study=self, trial=trial)
         self._give_up()
 
+    def _asked(self, candidate: Candidate) -> dict[str, Any]:
+        """Return what the journal keeps of an answer of the strategy."""
+        record: dict[str, Any] = {
+            "ask": self._asks - 1,
+            "decisions": candidate.architecture.to_json(),
+            "fidelity": candidate.fidelity,
+            "parent": candidate.parent,
+        }
+        if candidate.notes:
+            record["notes"] = dict(candidate.notes)
+        return record
+
     def _goes_on(self) -> bool:
         """Say whether another trial is due."""
         return bool(self._again) or (self.ending is None and len(self.trials) + len(self.running) < self.total)
@@ -257,21 +266,32 @@ class Study:
             self._asks += 1
         return candidate
 
-    def _begin(self, candidate: Candidate) -> Trial:
+    def _meet(self, candidate: Candidate) -> tuple[Hashable | None, Trial | None]:
+        """Return what the candidate is known by, if repeats are worth the same, and the trial that was the same."""
+        if not self.evaluator.repeatable:
+            return None, None
+        key = self._known.key(candidate)
+        return key, self._known.find(key)
+
+    def _begin(self, candidate: Candidate, key: Hashable | None) -> Trial:
         number = len(self.trials) + len(self.running)
         trial = Trial(number, candidate, seed=(self.seed << 32) + number)
         self.running[number] = trial
+        if key is not None:
+            self._keys[number] = key
         return trial
 
     def _told(self, trial: Trial) -> None:
         del self.running[trial.number]
         if trial.error is None:
             trial.judge(self.objectives)
+        if self._journal is not None:
+            trial.traceback = None  # the journal keeps it
         self._share_domains(trial.architecture)
         self.trials.append(trial)
-        if self.evaluator.repeatable:
-            self._known.setdefault(self._key(trial.candidate), trial)
-        self._repeats = 0
+        key = self._keys.pop(trial.number, None)
+        if key is not None:
+            self._known.add(key, trial)
         self._rng.seed(f"{self.seed}/tell/{trial.number}")
         self.strategy.tell(trial)
 
@@ -290,58 +310,20 @@ class Study:
         again.reports, again.error = known.reports, known.error
         again.scores, again.violation = known.scores, known.violation
         self.duplicates += 1
-        self._repeats += 1
+        self.ending = self._known.repeat()
         self._rng.seed(f"{self.seed}/duplicate/{self._asks}")
         self.strategy.tell(again)
 
-    def _key(self, candidate: Candidate) -> Hashable:
-        architecture = candidate.architecture
-        key = self.space.canonical(architecture.blueprint)
-        if key is None:
-            key = architecture
-        if candidate.fidelity == 1.0 and candidate.parent is None:
-            return key
-        return (key, candidate.fidelity, candidate.parent)
-
-    def _met(self, candidate: Candidate) -> Trial | None:
-        return self._known.get(self._key(candidate)) if self.evaluator.repeatable else None
-
-    def _exhausted(self) -> bool:
-        """Say whether every architecture is known, as far as they can be counted; then say so."""
-        if self._distinct is None:
-            self._distinct = self._count(FEW)
-        elif self._repeats == FEW and self._distinct == inf:
-            self._distinct = self._count(MANY)
-        if len(self._known) >= self._distinct:
-            self.ending = f"the space is exhausted: all its {self._distinct:,} architectures are evaluated"
-        elif self._repeats >= MANY:
-            self.ending = f"the strategy proposed nothing new in {MANY:,} asks, so the search ends here"
-        return self.ending is not None
-
-    def _count(self, limit: int) -> float:
-        """Return how many different architectures there are; infinity where there are more than the limit."""
-        keys = set()
-        try:
-            for number, architecture in enumerate(self.space.enumerate()):
-                if number == limit:
-                    return inf
-                keys.add(self._key(Candidate(architecture)))
-        except BadInput:
-            return inf
-        return len(keys)
-
     def _flaw(self, trial: Trial) -> Failure | None:
         """Return why a trial that ended cannot be scored."""
+        if trial.number in self._flaws:
+            return Failure(self._flaws.pop(trial.number), "")
         if not trial.reports:
             return Failure("no report", "")
         metrics = trial.metrics
         for objective in self.objectives:
             if objective.metric not in metrics:
                 return Failure(f"no metric `{objective.metric}`; it reported: {', '.join(metrics) or 'none'}", "")
-        for name in [*(objective.metric for objective in self.objectives), *metrics]:
-            if not isfinite(metrics[name]):
-                trial.reports.pop()
-                return Failure(f"{name} was {metrics[name]}", "")
         return None
 
     def _give_up(self) -> None:
@@ -375,6 +357,7 @@ class Study:
                 size, lines = end, record["line"] + 1
         self.replayed = len(self.trials)
         self._again = list(self.running.values())
+        self._begun_again = frozenset(self.running)
         journal.open(size, lines)
 
     def _follow(self, journal: Journal, record: dict[str, Any]) -> None:
@@ -384,10 +367,15 @@ class Study:
             if event in ("started", "duplicate"):
                 candidate = self._agree(journal, record, self._ask())
                 if event == "started":
-                    self._begin(candidate)
+                    self._begin(candidate, self._known.key(candidate) if self.evaluator.repeatable else None)
                 else:
-                    self._repeat(candidate, self.trials[record["of"]])
-                    self._exhausted()
+                    _, known = self._meet(candidate)
+                    if known is None or known.number != record["of"]:
+                        raise JournalError(
+                            f"{journal.path} cannot be gone on with: it has an architecture as that of trial "
+                            f"{record['of']}, which it is not by now; resume with the version that wrote it"
+                        )
+                    self._repeat(candidate, known)
             elif event == "reported":
                 trial = self.running[record["trial"]]
                 trial.reports.append(Report(record["metrics"], record["fidelity"], record.get("gradients", NOTHING)))
@@ -397,6 +385,8 @@ class Study:
                 trial.seconds = record["seconds"]
                 trial.error, trial.traceback = record.get("reason"), record.get("traceback")
                 self._told(trial)
+            elif event != "study":
+                raise KeyError(event)
         except (KeyError, IndexError, TypeError, AttributeError) as error:
             raise JournalError(
                 f"{journal.path} line {record['line'] + 1} does not follow from what precedes it "
@@ -409,14 +399,30 @@ class Study:
             now: Any = "nothing"
         else:
             now = candidate.architecture.to_json()
-            same = json.loads(json.dumps(now)) == record["decisions"] if now != record["decisions"] else True
-            if same and (record["event"] == "duplicate" or candidate.fidelity == record["fidelity"]):
+            asked = self._asked(candidate)
+            if all(value == record.get(key) for key, value in asked.items()):
+                return candidate
+            if json.loads(json.dumps(asked)).items() <= record.items():  # tuples were written as lists
                 return candidate
         raise JournalError(
             f"{journal.path} cannot be gone on with: for trial {record.get('trial', record.get('of'))} the journal has "
             f"{_shown(record['decisions'], now)}, the strategy now asks for {_shown(now, record['decisions'])}; "
             "resume with the versions and the settings that wrote it"
         )
+
+
+def _in_floats(report: Report) -> Report:
+    """Return the report with its metrics as floats, NaN for what is no number."""
+    if all(value.__class__ is float for value in report.metrics.values()):
+        return report
+    metrics = {}
+    for name, value in report.metrics.items():
+        try:
+            metrics[name] = value if value.__class__ is int else nan if isinstance(value, str) else float(value)
+            isfinite(metrics[name])
+        except (TypeError, ValueError, OverflowError):
+            metrics[name] = nan
+    return Report(metrics, report.fidelity, report.gradients)
 
 
 def _shown(decisions: Any, other: Any) -> str:

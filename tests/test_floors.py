@@ -12,11 +12,14 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = [
-    {"errors", "decisions", "files", "interrupts"},
-    {"space", "task", "trial", "pareto", "images", "downloads", "splits"},
-    {"strategy", "evaluator", "hookspecs"},
-    {"journal", "plugins", "measure", "deploy", "executor", "watching", "runs", "notebook", "baseline"},
-    {"study", "testing", "config", "explain", "final"},
+    {"errors"},
+    {"decisions", "files", "images", "interrupts", "splits", "downloads"},
+    {"space", "task", "trial"},
+    {"strategy", "hookspecs", "pareto", "baseline"},
+    {"evaluator"},
+    {"journal", "known", "plugins", "measure", "executor", "watching", "notebook"},
+    {"study", "runs", "deploy", "config", "explain"},
+    {"testing", "final"},
     {"experiment"},
     {"cli"},
     {"__main__"},
@@ -59,24 +62,14 @@ FILES = sorted((ROOT / "automl").glob("*.py"))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_a_file_imports_from_its_floor_or_below(path):
+def test_a_file_imports_only_from_floors_below_its_own(path):
     if path.stem == "__init__":
         return
     assert path.stem in FLOOR, f"automl/{path.name} has no floor: give it one in this test and in docs/design.md"
     for name in core(path):
         if (path.stem, name) not in UPWARD:
             assert name != "__init__", f"automl/{path.name} imports from automl itself: name the file"
-            assert FLOOR[name] <= FLOOR[path.stem], (
-                f"automl/{path.name} imports automl.{name}, which is on a higher floor"
-            )
-
-
-def test_nothing_is_imported_in_a_circle():
-    below = {path.stem: core(path) for path in FILES if path.stem != "__init__"}
-    while below:
-        ground = {name for name, uses in below.items() if not uses & below.keys()}
-        assert ground, f"these import one another: {sorted(below)}"
-        below = {name: uses for name, uses in below.items() if name not in ground}
+            assert FLOOR[name] < FLOOR[path.stem], f"automl/{path.name} imports automl.{name}, which is not below it"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

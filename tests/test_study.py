@@ -17,7 +17,8 @@ from automl import Candidate, Evaluator, Objective, Report, Strategy, TrialFaile
 from automl.errors import JournalError, SearchFailed
 from automl.files import Lines
 from automl.journal import Journal
-from automl.study import MANY, Study
+from automl.known import MANY
+from automl.study import Study
 from automl.testing import NO_TASK, OBJECTIVES, Checksum, ConditionalSpace, Scripted, ToySpace, story
 from automl_strategies.evolution import Evolution
 from automl_strategies.random import Random
