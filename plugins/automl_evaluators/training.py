@@ -241,6 +241,8 @@ class Training(Trainer):
         )
         data = self._batches(fabric.device)
         threads = self.threads or self._threads(network, costs["multiply_adds"])
+        if channels_last and threads != 1 and not self._on_gpu() and _strides_single_pixels(network):
+            channels_last = False
         learner = Learner(
             network, self.task, data, recipe, seed=seed, fabric=fabric, channels_last=channels_last, threads=threads
         )
@@ -330,6 +332,23 @@ class Training(Trainer):
 
 _SECONDS_BETWEEN_SAVES = 20.0
 _LITTLE_WORK = 4_000_000  # multiply-adds a batch and operation
+
+
+def _strides_single_pixels(network: Module) -> bool:
+    """Return whether a network has what PyTorch 2.13 computes beyond its memory in the channels-last layout.
+
+    That is the gradient of the weights of a strided 1 x 1 convolution, on the CPU with several threads, where the
+    channels are no multiple of 16: batches of odd sizes crash.
+    """
+    from torch.nn import Conv2d
+
+    return any(
+        isinstance(module, Conv2d)
+        and set(module.kernel_size) == {1}
+        and max(module.stride) > 1
+        and (module.in_channels % 16 or module.out_channels % 16)
+        for module in network.modules()
+    )
 
 
 def _first(dataset: Dataset, images: int | None) -> Dataset:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
 from automl_networks.activation import PreActivated
 
@@ -10,9 +10,30 @@ from automl_networks.activation import PreActivated
 def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1) -> PreActivated:
     """Return ReLU, a kernel x kernel convolution and batch normalisation; the size becomes ceil(size / stride)."""
     padding = dilation * (kernel // 2)
+    if kernel == 1 and stride > 1:
+        return PreActivated(Subsample(stride), nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
     return PreActivated(
         nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, bias=False), nn.BatchNorm2d(outputs)
     )
+
+
+class Subsample(nn.Module):
+    """Every so many pixels in both directions; the size becomes ceil(size / stride).
+
+    With a 1 x 1 convolution after it this equals the strided convolution. PyTorch 2.13's own, on the CPU with several
+    threads, channels-last, and channels that are no multiple of 16, writes beyond its memory when it computes the
+    gradient of the weights (batches and maps of odd sizes: a crash, or wrong numbers).
+    """
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[..., :: self.stride, :: self.stride]
+
+    def extra_repr(self) -> str:
+        return f"stride={self.stride}"
 
 
 def factorised_convolution(inputs: int, outputs: int, length: int, stride: int = 1) -> PreActivated:

@@ -10,22 +10,23 @@ from automl_networks.activation import PreActivated
 
 
 class Halves(nn.Module):
-    """Half the size, rounded up, by two strided 1 x 1 convolutions, one of them a pixel further.
+    """Half the size, rounded up, by two 1 x 1 convolutions of every second pixel, one of them a pixel further.
 
     Of an odd number of outputs the second makes one more.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.here = nn.Conv2d(inputs, outputs // 2, 1, 2, bias=False) if outputs > 1 else None
-        self.further = nn.Conv2d(inputs, outputs - outputs // 2, 1, 2, bias=False)
+        self.here = nn.Conv2d(inputs, outputs // 2, 1, bias=False) if outputs > 1 else None
+        self.further = nn.Conv2d(inputs, outputs - outputs // 2, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
         # the map moved by a pixel; an odd side gets a last pixel of zeros
         moved = functional.pad(x, (-1, width % 2, -1, height % 2))
-        further: Tensor = self.further(moved)
-        return further if self.here is None else torch.cat([self.here(x), further], dim=1)
+        # the pixels are left out before the convolution, not by its stride: see Subsample
+        further: Tensor = self.further(moved[..., ::2, ::2])
+        return further if self.here is None else torch.cat([self.here(x[..., ::2, ::2]), further], dim=1)
 
 
 def factorised_reduction(inputs: int, outputs: int, activate: bool = True) -> nn.Sequential:

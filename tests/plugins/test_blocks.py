@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from itertools import product
 
 import pytest
@@ -5,6 +7,7 @@ import torch
 
 from automl_networks.activation import PreActivated
 from automl_networks.auxiliary import AuxiliaryHead
+from automl_networks.convolutions import convolution
 from automl_networks.drop_path import ScheduledDropPath
 from automl_networks.pooling import Pool
 from automl_networks.reductions import Halves, factorised_reduction
@@ -172,3 +175,27 @@ def test_an_auxiliary_head_has_the_published_windows_on_published_sizes():
 
 def test_an_auxiliary_head_of_darts_has_the_published_number_of_parameters():
     assert parameters(AuxiliaryHead(576, 8, 8, 10)) == 476_426
+
+
+@pytest.mark.parametrize("side", [7, 8])
+def test_leaving_pixels_out_before_a_single_pixel_convolution_is_its_stride(side):
+    layers = convolution(6, 4, 1, stride=2)
+    strided = torch.nn.Conv2d(6, 4, 1, stride=2, bias=False)
+    strided.weight = layers[1].weight
+    x = torch.randn(3, 6, side, side)
+    assert torch.equal(layers[1](layers[0](x)), strided(x))
+
+
+def test_a_reduction_of_an_odd_batch_is_computed_within_its_memory():
+    """In a process of its own: the strided convolutions that it replaces end it."""
+    code = """
+import torch
+from automl_networks.convolutions import convolution
+from automl_networks.reductions import factorised_reduction
+torch.set_num_threads(2)
+for layers in (convolution(8, 8, 1, stride=2), factorised_reduction(8, 16)):
+    layers.to(memory_format=torch.channels_last)
+    for _ in range(20):
+        layers(torch.randn(55, 8, 28, 28).contiguous(memory_format=torch.channels_last)).sum().backward()
+"""
+    assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0

@@ -22,7 +22,7 @@ from automl import BadInput, Candidate, Dataset, Space, Trial, TrialFailed
 from automl_evaluators.batches import Batches, cut, seed_of
 from automl_evaluators.checkpoint import Checkpoint
 from automl_evaluators.learner import Learner, Recipe
-from automl_evaluators.training import Training, _first
+from automl_evaluators.training import Training, _first, _strides_single_pixels
 from automl_tasks.synthetic import Synthetic
 
 HERE = Path(__file__).parent
@@ -786,7 +786,7 @@ def test_a_learner_sees_only_so_many_images():
     evaluator, _ = start(epochs=1, images=10)
     learner, _ = evaluator._learner(ARCHITECTURE, 0, channels_last=False)
     assert len(learner.train) == 10
-    with pytest.raises(BadInput, match="evaluator.images=2 is too few for"):
+    with pytest.raises(BadInput, match=r"evaluator\.images=2 is too few for"):
         start(epochs=1, images=2)
 
 
@@ -816,3 +816,25 @@ def test_small_networks_are_trained_on_one_thread_and_the_number_is_put_back():
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+class Shortcut(nn.Module):
+    """A network with a strided 1 x 1 convolution, as the shortcuts of residual networks have it."""
+
+    def __init__(self, channels, outputs):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels, 8, 3, padding=1),
+            nn.Conv2d(8, 8, 1, stride=2),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(8, outputs),
+        )
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+def test_what_pytorch_computes_beyond_its_memory_channels_last_is_trained_in_the_default_layout():
+    assert _strides_single_pixels(Shortcut(1, 3))
+    assert not _strides_single_pixels(Tiny(3, a_task()))
