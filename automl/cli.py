@@ -35,25 +35,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     screen = _screen()
     try:
-        return _serve(words)
-    except AutoMLError as error:
-        return _refused(error, error.exit_code)
+        return _exit_code(lambda: _serve(words))
     except KeyboardInterrupt as interrupted:
         return int(getattr(interrupted, "exit_code", 130))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    finally:
+        logging.getLogger("automl").removeHandler(screen)
+
+
+def _exit_code(work: Callable[[], int]) -> int:
+    """Do the work; say in one sentence what went wrong, and return the exit code."""
+    try:
+        return work()
+    except BrokenPipeError:
+        raise
     except Exception as error:
         if _debugging():
-            traceback.print_exc()
+            traceback.print_exception(error)
+        if isinstance(error, AutoMLError):
+            print(f"automl: {printable(str(error))}", file=sys.stderr)
+            return error.exit_code
         print(
             f"automl failed, which is our fault: {type(error).__name__}: {printable(str(error))[:500]} "
             "(AUTOML_DEBUG=1 shows where; please report it with the output of automl doctor)",
             file=sys.stderr,
         )
         return 1
-    finally:
-        logging.getLogger("automl").removeHandler(screen)
 
 
 def _serve(words: list[str]) -> int:
@@ -136,10 +145,7 @@ def _sweep(words: list[str]) -> int:
     codes: list[int] = []
     for number, job in enumerate(jobs):
         print(f"[{number + 1}/{len(jobs)}] {config.command(job)}", flush=True)
-        try:
-            codes.append(_experiment(job))
-        except AutoMLError as error:
-            codes.append(_refused(error, error.exit_code))
+        codes.append(_exit_code(lambda job=job: _experiment(job)))  # type: ignore[misc]
     print()
     for job, code in zip(jobs, codes, strict=True):
         print(f"{'done' if code == 0 else f'exit {code}':<8}{config.command(job)}")
@@ -322,13 +328,6 @@ def _runs() -> Path:
 
 def _debugging() -> bool:
     return os.environ.get("AUTOML_DEBUG", "") not in ("", "0")
-
-
-def _refused(error: AutoMLError, code: int) -> int:
-    if _debugging():
-        traceback.print_exception(error)
-    print(f"automl: {printable(str(error))}", file=sys.stderr)
-    return code
 
 
 class _Once(logging.Filter):

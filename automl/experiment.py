@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 import logging
@@ -13,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
 from annotated_types import Ge
 
 from automl import config as configs
@@ -154,7 +156,7 @@ class Experiment:
             self.objectives,
             trials=self.trials,
             seed=self.seed,
-            journal=Journal(folder / "journal.jsonl", self.heading),
+            journal=Journal(folder / "journal.jsonl", {**self.heading, "data": self._fingerprint()}),
             watchers=watchers,
             directory=folder,
             interruptible=interrupts,
@@ -185,6 +187,15 @@ class Experiment:
         if ended is not None:
             raise ended
         return study
+
+    def _fingerprint(self) -> str:
+        """Return what tells the splits from any others: a run is not gone on with on other images."""
+        digest = hashlib.blake2b(digest_size=8)
+        for split in (self.task.train, self.task.held_out, self.test):
+            digest.update(repr(split.images.shape).encode())
+            digest.update(np.ascontiguousarray(split.images).data)
+            digest.update(np.ascontiguousarray(split.labels).data)
+        return digest.hexdigest()
 
     def _final(self, trainer: Trainer) -> Final:
         return Final(

@@ -57,7 +57,7 @@ def refused(capsys, *words):
         (["+space=toy", "+seed=3"], ["type seed=3"]),
         (["+space=toy", "hydra.run.dir=x"], ["Hydra's own"]),
         (["+space=toy", "bogus"], ["'bogus' is neither a command nor key=value"]),
-        (["+space=toy", "objective.metric=f1"], ["no metric 'f1'", "accuracy, loss"]),
+        (["+space=toy", "objective.metric=f1"], ["no metric 'f1'", "accuracy, latency_torch_ms, loss"]),
         (["+space=toy", "objective.goal=up"], ["objective.goal=up must be one of max, min"]),
         (["+space=toy", "watch=[nope]"], ["no tracker is named 'nope'"]),
         (["+space=toy", "task=synthetic", "task.size=1"], ["task.size=1"]),
@@ -118,9 +118,10 @@ def test_it_keeps_secrets_of_the_environment_out_of_the_run(capsys, tmp_path, mo
     assert "${oc.env:AUTOML_RUNS,runs}" in (folder / "config.yaml").read_text()
 
 
-@pytest.mark.parametrize(
-    "name", ["café", "a(1)", "a=b", "a,b", "a b", "#1", "2024_01_02", "1e5", "[x]", "a'b", 'a"b', "{}"]
-)
+LETTERS = ["café", "a(1)", "a=b", "a,b", "a b", "#1", "2024_01_02", "1e5", "[x]", "a'b", 'a"b', "{}"]
+
+
+@pytest.mark.parametrize("name", LETTERS)
 def test_it_takes_a_path_for_a_path_whatever_letters_it_has(capsys, tmp_path, name):
     assert cli.main([*CHEAP, f"runs={name}"]) == 0
     folder = capsys.readouterr().out.splitlines()[-1]
@@ -276,4 +277,50 @@ def test_our_own_faults_exit_1_and_ask_for_a_report(capsys, monkeypatch):
     assert "Traceback" not in err
     monkeypatch.setenv("AUTOML_DEBUG", "1")
     assert cli.main(["doctor"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", LETTERS)
+def test_it_takes_a_folder_of_images_whatever_letters_it_has(capsys, tmp_path, name):
+    from PIL import Image
+
+    for label, shade in (("dark", 0), ("light", 200)):
+        (tmp_path / name / label).mkdir(parents=True)
+        for number in range(4):
+            Image.new("L", (8, 8), shade + number).save(tmp_path / name / label / f"{number}.png")
+    words = [word for word in CHEAP if not word.startswith("task=")]
+    assert cli.main([*words, "task=image_folder", f"task.root={name}"]) == 0
+    folder = tmp_path / capsys.readouterr().out.splitlines()[-1]
+    assert json.loads((folder / "data.json").read_text())["classes"] == ["dark", "light"]
+
+
+def test_it_does_not_go_on_with_other_images(capsys, tmp_path):
+    from PIL import Image
+
+    for label, shade in (("dark", 0), ("light", 200)):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for number in range(4):
+            Image.new("L", (8, 8), shade + number).save(tmp_path / "photos" / label / f"{number}.png")
+    words = [word for word in CHEAP if not word.startswith("task=")]
+    assert cli.main([*words, "task=image_folder", "task.root=photos"]) == 0
+    folder = capsys.readouterr().out.splitlines()[-1]
+    Image.new("L", (8, 8), 50).save(tmp_path / "photos" / "dark" / "0.png")
+    assert cli.main(["resume", folder, "trials=9"]) == 2
+    assert "is of another study: its data" in capsys.readouterr().err
+
+
+def test_a_job_that_fails_by_our_fault_does_not_end_a_sweep(capsys, monkeypatch):
+    from automl.experiment import Experiment
+
+    run = Experiment.run
+    monkeypatch.setattr(Experiment, "run", lambda self, folder=None: 1 // 0 if self.seed == 1 else run(self, folder))
+    assert cli.main(["-m", *CHEAP, "seed=0,1,2"]) == 1
+    out, err = capsys.readouterr()
+    assert [line.split()[0] for line in out.splitlines()[-3:]] == ["done", "exit", "done"]
+    assert "our fault: ZeroDivisionError" in err
+
+
+def test_a_refusal_shows_its_traceback_where_that_is_asked_for(capsys, monkeypatch):
+    monkeypatch.setenv("AUTOML_DEBUG", "1")
+    assert cli.main(["+space=toy", "trials=0"]) == 2
     assert "Traceback" in capsys.readouterr().err

@@ -140,6 +140,7 @@ def test_retraining_has_a_line_of_its_own():
     progress.clock, progress.stream = clock, io.StringIO()
     study = watched(progress, Slow(clock), 1)
     study.run()
+    study.trainer = study.evaluator
     for epoch in (1, 2):
         clock.now += 10
         progress.automl_retraining(Report({"accuracy": 0.95, "parameters": 412_345}, epoch / 4))
