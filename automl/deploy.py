@@ -137,10 +137,8 @@ def _as_onnx(deployed: Deployed, facts: Mapping[str, str]) -> bytes:
             assert program is not None
             proto: Any = program.model_proto
     except Exception as error:  # the exporter raises whatever its many parts do
-        if os.environ.get("AUTOML_DEBUG"):
-            raise
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise BadInput(f"the network cannot be exported to ONNX ({reason}): AUTOML_DEBUG=1 shows where") from None
+        raise BadInput(f"the network cannot be exported to ONNX ({reason}): AUTOML_DEBUG=1 shows where") from error
     _forget_where_it_was_made(proto)
     for key, value in facts.items():
         entry = proto.metadata_props.add()

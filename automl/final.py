@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 import logging
@@ -74,8 +75,10 @@ class Final:
 
         started = time.monotonic()
         self.trainer.start(self.space, self.task)
-        checkpoint = folder / "checkpoint"
-        checkpoint.mkdir(exist_ok=True)
+        checkpoints = folder / "checkpoint"
+        # a folder for each network, since a run that is extended may find another one than it was training
+        checkpoint = checkpoints / hashlib.blake2b(json.dumps(description).encode(), digest_size=8).hexdigest()
+        checkpoint.mkdir(parents=True, exist_ok=True)
         with interruptible:
             network = self.trainer.fit(architecture, self.seed, checkpoint=checkpoint, watch=keep)
         seconds = time.monotonic() - started
@@ -94,7 +97,7 @@ class Final:
         deployed.save(folder, description)
         found["model"] = self._measure(deployed, folder, measure)
         write_text(folder / "MODEL_CARD.md", self._card(folder, found))
-        shutil.rmtree(checkpoint, ignore_errors=True)
+        shutil.rmtree(checkpoints, ignore_errors=True)
         return found
 
     def _measure(
@@ -118,6 +121,7 @@ class Final:
             }
         except BadInput as error:
             _log.warning("model.onnx is not written: %s", error)
+            _log.debug("model.onnx is not written", exc_info=True)
         for extra in more(deployed.network):
             measured |= extra
         return measured

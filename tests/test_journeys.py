@@ -341,7 +341,7 @@ def test_a_full_disk_ends_in_one_sentence_and_is_gone_on_from(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", limited, *words],
         cwd=tmp_path,
-        env=environment(),
+        env={name: value for name, value in environment().items() if not name.startswith("COVERAGE")},
         capture_output=True,
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGXFSZ, signal.SIG_IGN),
@@ -371,3 +371,26 @@ def test_searching_from_python_returns_a_study(tmp_path, monkeypatch):
     assert "<svg" in study._repr_html_()
     with pytest.raises(automl.BadInput, match="no space is named"):
         automl.search("nope")
+
+
+@pytest.mark.slow
+def test_a_final_training_that_was_stopped_may_turn_to_another_network(tmp_path):
+    """A run is stopped while it trains the best of 2 trials, then extended to 8, whose best is another."""
+    words = ["+space=toy", "task=synthetic", "evaluator=toy", "seed=1", "task.images=40", "retrain.epochs=200"]
+    process = start(*words, "trials=2", folder=tmp_path)
+    deadline = time.monotonic() + 100
+    while not list(tmp_path.glob("runs/*/*/checkpoint/*")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, out + err
+    run = tmp_path / out.splitlines()[-1]
+    before = json.loads((run / "summary.json").read_text())
+    assert before["trials"]["interrupted"] == 0
+    assert "test" not in before
+    automl("resume", str(run), "trials=8", "retrain.epochs=2", folder=tmp_path)
+    after = json.loads((run / "summary.json").read_text())
+    assert after["best"]["trial"] != before["best"]["trial"]
+    assert after["test"]["images"] == 45
+    assert not (run / "checkpoint").exists()
