@@ -180,8 +180,8 @@ def score(deployed: Deployed, images: Dataset, task: Task) -> dict[str, Any]:
     totals: dict[str, float] = {}
     with torch.no_grad():
         for start in range(0, len(images), 512):
-            batch = torch.from_numpy(images.images[start : start + 512]).float() / 255
-            labels = torch.from_numpy(images.labels[start : start + 512])
+            batch = torch.tensor(images.images[start : start + 512]).float() / 255  # copied: it may be read-only
+            labels = torch.tensor(images.labels[start : start + 512])
             for name, value in task.score(deployed(batch), labels).items():
                 totals[name] = totals.get(name, 0.0) + float(value)
     return {**{name: value / len(images) for name, value in totals.items()}, "images": len(images)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor
     from torch.nn import Module
+
+os.environ.setdefault(
+    "ORT_DISABLE_TELEMETRY", "1"
+)  # onnxruntime's, which begins at its import and writes into the home
 
 
 def strip(model: Module) -> Module:

@@ -1,5 +1,9 @@
 """What a network costs, counted and timed."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -129,3 +133,13 @@ def test_latency_in_onnxruntime(tmp_path):
     assert latency.runtime.startswith("onnxruntime ")
     assert latency.runs == 20
     assert 0 < latency.p10_ms <= latency.median_ms <= latency.p90_ms
+
+
+def test_nothing_is_told_to_anybody(tmp_path):
+    """What else is installed writes an identifier of the machine into the home, to be sent with figures of use."""
+    code = "import automl.deploy, onnxruntime, torch; from lightning.fabric import Fabric"
+    environment = {**os.environ, "HOME": str(tmp_path), "XDG_CACHE_HOME": ""}
+    environment.pop("ORT_DISABLE_TELEMETRY", None)
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=120)
+    written = [path for path in tmp_path.rglob("*") if path.is_file() and "matplotlib" not in path.parts]
+    assert written == []
