@@ -19,7 +19,7 @@ from annotated_types import Ge
 
 from automl import config as configs
 from automl import runs
-from automl.errors import BadInput, SearchFailed
+from automl.errors import BadInput, JournalError, SearchFailed, StorageError
 from automl.evaluator import Evaluator, Trainer
 from automl.files import Lock, write_json, write_text
 from automl.final import Final
@@ -113,8 +113,8 @@ class Experiment:
     def run(self, folder: Path | None = None) -> Study:
         """Search in a new folder, or go on in one, to the end; returns the study.
 
-        Raises Interrupted after a signal, SearchFailed where nothing was found; the summary and the report of
-        what is there are then written.
+        Raises Interrupted after a signal, SearchFailed where nothing was found, and whatever else went wrong; the
+        summary and the report of what is there are then written.
         """
         interrupts = Interrupts()
         interrupts.start()
@@ -130,11 +130,13 @@ class Experiment:
             if folder is None:
                 folder = runs.create(self.root, f"{self.names['space']}-{self.names['strategy']}")
                 lock = Lock(folder)
+            journal = Journal(folder / "journal.jsonl", {**self.heading, "data": self._fingerprint()})
+            next(journal.events(), None)  # refuses another study's journal, before anything is written
             handler = _log_into(folder)
             write_text(folder / "config.yaml", configs.as_yaml(self.config))
             write_json(folder / "data.json", {"schema": SCHEMA, "command": self.command, **self.task.notes})
             self._announce(folder, estimate, fresh)
-            return self._run(folder, interrupts, handler.warnings)
+            return self._run(folder, journal, interrupts, handler.warnings)
         finally:
             if handler is not None:
                 _log.removeHandler(handler)
@@ -143,7 +145,7 @@ class Experiment:
                 lock.release()
             interrupts.stop()
 
-    def _run(self, folder: Path, interrupts: Interrupts, warnings: list[str]) -> Study:
+    def _run(self, folder: Path, journal: Journal, interrupts: Interrupts, warnings: list[str]) -> Study:
         for name, tracker in self.trackers.items():
             self.registry.manager.register(tracker, f"tracker:{name}")
         watchers = Watchers(self.registry.manager)
@@ -156,7 +158,7 @@ class Experiment:
             self.objectives,
             trials=self.trials,
             seed=self.seed,
-            journal=Journal(folder / "journal.jsonl", {**self.heading, "data": self._fingerprint()}),
+            journal=journal,
             watchers=watchers,
             directory=folder,
             interruptible=interrupts,
@@ -179,7 +181,9 @@ class Experiment:
                     watch=lambda report: watchers.call("automl_retraining", study=study, report=report),
                     measure=lambda network: watchers.call("automl_measure", model=network, task=self.task),
                 )
-        except (Interrupted, SearchFailed) as error:
+        except (JournalError, StorageError):
+            raise
+        except (Interrupted, Exception) as error:  # whatever it is, what is finished is summed up
             ended = error
         study.summary = self._summarise(study, warnings)
         write_json(folder / "summary.json", study.summary)

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from automl import baseline, runs
 from automl.decisions import Architecture
-from automl.errors import AutoMLError, BadInput, printable
+from automl.errors import AutoMLError, BadInput, SearchFailed, TrialFailed, printable
 from automl.evaluator import Trainer
-from automl.files import write_text
+from automl.files import write_json, write_text
 from automl.plugins import Registry
 from automl.space import Space
 from automl.task import Dataset, Task
@@ -67,21 +67,20 @@ class Final:
         known = _known(folder, description)
         if known is not None:
             return known
-        curve: list[dict[str, float]] = []
-
-        def keep(report: Report) -> None:
-            curve.append({"fidelity": report.fidelity, **report.metrics})
-            watch(report)
-
-        started = time.monotonic()
         self.trainer.start(self.space, self.task)
         checkpoints = folder / "checkpoint"
         # a folder for each network, since a run that is extended may find another one than it was training
         checkpoint = checkpoints / hashlib.blake2b(json.dumps(description).encode(), digest_size=8).hexdigest()
         checkpoint.mkdir(parents=True, exist_ok=True)
-        with interruptible:
-            network = self.trainer.fit(architecture, self.seed, checkpoint=checkpoint, watch=keep)
-        seconds = time.monotonic() - started
+        course = _Course(checkpoint / "course.json", watch)
+        try:
+            with interruptible:
+                network = self.trainer.fit(architecture, self.seed, checkpoint=checkpoint, watch=course.take)
+        except TrialFailed as error:
+            raise SearchFailed(
+                f"the best architecture could not be trained in full: {error}; "
+                "change retrain or space.final and run automl resume, the search is kept"
+            ) from error
         from automl.deploy import Deployed
 
         deployed = Deployed.of(network, self.task)
@@ -91,8 +90,8 @@ class Final:
         found = {
             "test": test,
             "baseline": {"name": baseline.NAME, "accuracy": accuracy, "images": learnt_from},
-            "retrain": {"curve": curve},
-            "seconds": {"retrain": round(seconds, 3)},
+            "retrain": {"curve": course.curve},
+            "seconds": {"retrain": round(course.seconds, 3)},
         }
         deployed.save(folder, description)
         found["model"] = self._measure(deployed, folder, measure)
@@ -171,6 +170,30 @@ class Final:
                 "",
             ]
         )
+
+
+class _Course:
+    """How a training went so far, kept beside its checkpoint: an interrupted training goes on with its curve."""
+
+    def __init__(self, path: Path, watch: Callable[[Report], object]) -> None:
+        self._path = path
+        self._watch = watch
+        kept: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"curve": [], "seconds": 0.0}
+        self.curve: list[dict[str, float]] = kept["curve"]
+        self._before: float = kept["seconds"]
+        self._started = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """How long the training took, interruptions aside."""
+        return self._before + time.monotonic() - self._started
+
+    def take(self, report: Report) -> None:
+        """Add an epoch; those from it on, which a training that went on from a checkpoint does again, are replaced."""
+        self.curve = [point for point in self.curve if point["fidelity"] < report.fidelity]
+        self.curve.append({"fidelity": report.fidelity, **report.metrics})
+        write_json(self._path, {"curve": self.curve, "seconds": self.seconds})
+        self._watch(report)
 
 
 def score(deployed: Deployed, images: Dataset, task: Task) -> dict[str, Any]:

@@ -236,6 +236,8 @@ def test_a_killed_run_ends_as_an_unbroken_one(finished, tmp_path):
     assert not (journal.parent / "model.safetensors").exists()
     automl("resume", folder=tmp_path)
     assert lines(journal.parent) == lines(run)
+    curves = [json.loads((folder / "summary.json").read_text())["retrain"] for folder in (journal.parent, run)]
+    assert curves[0] == curves[1]
     assert (journal.parent / "model.safetensors").read_bytes() == (run / "model.safetensors").read_bytes()
 
 
@@ -323,9 +325,11 @@ def test_a_strategy_that_answers_otherwise_is_not_gone_on_with(tmp_path):
 def test_a_journal_of_another_space_is_refused(tmp_path):
     run = tmp_path / automl(*FREE, "trials=2", folder=tmp_path).stdout.splitlines()[-1]
     before = (run / "journal.jsonl").read_bytes()
+    settings = (run / "config.yaml").read_bytes()
     refused = automl("resume", str(run), "space.width=9", "trials=3", folder=tmp_path, code=2)
     assert "is of another study: its space" in refused.stderr
     assert (run / "journal.jsonl").read_bytes() == before
+    assert (run / "config.yaml").read_bytes() == settings
     text = (run / "journal.jsonl").read_text().splitlines(keepends=True)
     (run / "journal.jsonl").write_text("".join([*text[:2], text[3], *text[4:]]))
     refused = automl("resume", str(run), "trials=3", folder=tmp_path, code=2)
@@ -394,3 +398,17 @@ def test_a_final_training_that_was_stopped_may_turn_to_another_network(tmp_path)
     assert after["best"]["trial"] != before["best"]["trial"]
     assert after["test"]["images"] == 45
     assert not (run / "checkpoint").exists()
+
+
+def test_a_final_training_that_diverges_is_said_and_the_search_is_kept(tmp_path):
+    words = ["+space=toy", "task=synthetic", "evaluator=toy", "seed=1", "trials=2", "task.images=40"]
+    failed = automl(
+        *words, "retrain.epochs=2", "retrain.seconds=60", "retrain.learning_rate=1e30", folder=tmp_path, code=1
+    )
+    assert "the best architecture could not be trained in full: diverged: loss was" in failed.stderr
+    run = tmp_path / failed.stdout.splitlines()[-1]
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["trials"]["finished"] == 2
+    assert "test" not in summary
+    automl("resume", str(run), "retrain.learning_rate=0.05", folder=tmp_path)
+    assert "test" in json.loads((run / "summary.json").read_text())
