@@ -59,7 +59,7 @@ def compose(words: Sequence[str], registry: Registry) -> DictConfig:
         except Exception as error:
             raise BadInput(_one_sentence(error)) from error
     refuse_code(config)
-    return change(config, values)
+    return change(config, values, sweep=command(["-m", *words]))
 
 
 def jobs(words: Sequence[str], registry: Registry) -> list[list[str]]:
@@ -105,8 +105,11 @@ def read(path: Path) -> DictConfig:
     return config
 
 
-def change(config: DictConfig, words: Sequence[str]) -> DictConfig:
-    """Return the config with the values of ``key=value`` words; raises BadInput for a key it does not have."""
+def change(config: DictConfig, words: Sequence[str], sweep: str | None = None) -> DictConfig:
+    """Return the config with the values of ``key=value`` words; raises BadInput for a key it does not have.
+
+    ``sweep`` is the command to name where a word gives several values.
+    """
     from omegaconf import OmegaConf
 
     for word in words:
@@ -117,8 +120,9 @@ def change(config: DictConfig, words: Sequence[str]) -> DictConfig:
             raise BadInput(f"{printable(word)!r} adds or removes a key: the keys are fixed, so type {shown}")
         _refuse_unknown_key(config, key)
         if override.is_sweep_override():
+            several = "" if sweep is None else f"for a sweep type {sweep}, "
             raise BadInput(
-                f"{printable(word)!r} gives several values: for a sweep type automl -m ..., "
+                f"{printable(word)!r} gives several values: {several}"
                 f"for one value that has a comma type {_in_quotes(word)}"
             )
         OmegaConf.update(config, key, override.value(), merge=False)

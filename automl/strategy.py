@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from automl.decisions import Architecture
@@ -47,11 +47,3 @@ class Strategy(ABC):
         if winner is None:
             raise SearchFailed("no trial finished, so there is no best architecture: see the failures in the journal")
         return winner.architecture
-
-    def state_dict(self) -> Mapping[str, Any] | None:
-        """Return the state for a snapshot; None, the default, where replaying the journal restores it."""
-        return None
-
-    def load_state_dict(self, state: Mapping[str, Any], trials: Sequence[Trial]) -> None:
-        """Restore what ``state_dict`` returned, given the trials told until then."""
-        raise NotImplementedError

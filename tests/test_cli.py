@@ -50,7 +50,7 @@ def refused(capsys, *words):
             ["+space=toy", "strategy=random,evolution"],
             ["automl -m +space=toy strategy=random,evolution", "for one run"],
         ),
-        (["+space=toy", "seed=1,2"], ["automl -m"]),
+        (["+space=toy", "seed=1,2"], ["for a sweep type automl -m +space=toy seed=1,2"]),
         (["+space=toy", "+strategy=evolution"], ["did you mean: automl +space=toy strategy=evolution"]),
         (["+space=toy", "+space=nasnet"], ["chosen twice", "automl +space=toy"]),
         (["space.depth=3"], ["choose a search space first", "nasnet, toy"]),
