@@ -16,6 +16,7 @@ from typing import Any
 
 from automl.errors import AutoMLError, BadInput, near_miss, printable
 
+_SWEEP = {"-m", "--multirun"}
 HELP = """\
 Find, compress and ship lightweight neural networks.
 
@@ -66,21 +67,22 @@ def _exit_code(work: Callable[[], int]) -> int:
 
 
 def _serve(words: list[str]) -> int:
-    if not words or words[0] in ("-h", "--help", "help"):
-        if not words:
-            print("Choose a search space: automl +space=<name>\n")
+    if not words:
+        print(f"Choose a search space: automl +space=<name>\n\n{_help()}", end="")
+        return 0
+    if words[0] in COMMANDS:
+        return COMMANDS[words[0]](words[1:])
+    if words[0] == "help" or not {"-h", "--help"}.isdisjoint(words):
         print(_help(), end="")
         return 0
     if words[0] == "--version":
         print(_version())
         return 0
-    if words[0] in COMMANDS:
-        return COMMANDS[words[0]](words[1:])
-    if words[0] in ("-m", "--multirun"):
-        return _sweep(words[1:])
+    if not _SWEEP.isdisjoint(words):
+        return _sweep([word for word in words if word not in _SWEEP])
     if any(word.startswith("-") for word in words):
         flag = next(word for word in words if word.startswith("-"))
-        raise BadInput(f"there is no option {flag!r}: automl --help lists what there is; -m comes first")
+        raise BadInput(f"there is no option {flag!r}: automl --help lists what there is")
     if "=" not in words[0] and not words[0].startswith("+"):
         raise BadInput(f"there is no command {words[0]!r}{near_miss(words[0], COMMANDS)}: automl --help lists them")
     return _experiment(words)
@@ -94,12 +96,10 @@ def _experiment(words: list[str]) -> int:
     registry = Registry()
     experiment = Experiment(config.compose(words, registry), registry, config.command(words))
     try:
-        study = experiment.run()
-    except (AutoMLError, KeyboardInterrupt):
+        experiment.run()
+    finally:
         _close(experiment)
-        raise
-    _close(experiment)
-    return 0 if study is not None else 1
+    return 0
 
 
 def _close(experiment: Any) -> None:

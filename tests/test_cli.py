@@ -166,7 +166,7 @@ def test_a_sweep_runs_every_job_and_ends_with_a_line_each(capsys):
 
 
 def test_two_equal_jobs_are_two_runs(capsys, tmp_path):
-    assert cli.main(["-m", *CHEAP, "seed=0,0"]) == 0
+    assert cli.main([*CHEAP, "seed=0,0", "-m"]) == 0
     assert len(list((tmp_path / "runs").glob("*/*/summary.json"))) == 2
 
 
@@ -202,7 +202,7 @@ def test_every_command_has_help(capsys, command):
     assert command in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("words", [[], ["--help"]])
+@pytest.mark.parametrize("words", [[], ["--help"], ["+space=toy", "-h"]])
 def test_help_lists_groups_and_commands_of_plugins_too(capsys, words):
     assert cli.main(words) == 0
     out = capsys.readouterr().out
