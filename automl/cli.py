@@ -183,7 +183,7 @@ def _report(words: list[str]) -> int:
 
     tracker = Registry().build("tracker", {"name": "report"})
     for run in given.run or [None]:
-        print(tracker.write(runs.find(run, _runs())))
+        print(tracker.write(runs.find(run, runs.root())))
     return 0
 
 
@@ -194,7 +194,7 @@ def _export(words: list[str]) -> int:
     from automl import runs
     from automl.final import export, load
 
-    folder = runs.find(given.run, _runs())
+    folder = runs.find(given.run, runs.root())
     export(load(folder), folder, None)
     print(folder / "model.onnx")
     return 0
@@ -209,7 +209,7 @@ def _predict(words: list[str]) -> int:
     from automl import runs
     from automl.final import load, predict
 
-    network = load(runs.find(given.run, _runs()))
+    network = load(runs.find(given.run, runs.root()))
     for path in given.image:
         shares = predict(network, Path(path))
         if given.json:
@@ -259,7 +259,7 @@ def _doctor(words: list[str]) -> int:
 
     import psutil
 
-    from automl import config
+    from automl import config, runs
     from automl.plugins import Registry
 
     registry = Registry()
@@ -271,7 +271,7 @@ def _doctor(words: list[str]) -> int:
 
     devices = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     print(f"torch      {torch.get_num_threads()} threads, GPUs: {', '.join(devices) or 'none'}")
-    folder = _runs()
+    folder = runs.root()
     place = next(parent for parent in [folder.absolute(), *folder.absolute().parents] if parent.exists())
     print(f"runs       {folder.absolute()} ({shutil.disk_usage(place).free / 2**30:.0f} GiB free)")
     print(f"configs    {config.folder()}")
@@ -320,10 +320,6 @@ def _version() -> str:
 
 def _parser(name: str, sentence: str) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(f"automl {name}", description=sentence)
-
-
-def _runs() -> Path:
-    return Path(os.environ.get("AUTOML_RUNS", "runs"))
 
 
 def _debugging() -> bool:

@@ -6,7 +6,6 @@ import hashlib
 import importlib.metadata
 import json
 import logging
-import os
 import platform
 import random
 import secrets
@@ -59,8 +58,9 @@ class Experiment:
         self.config = config
         self.root = Path(check(values.get("runs"), str, "runs")).expanduser()
         self.objectives = (_objective(values["objective"]),)
-        self.space: Space[Any] = self.registry.build("space", _without(values["space"], "final"))
-        final = {**_without(values["space"], "final"), **(values["space"].get("final") or {})}
+        searched = {key: value for key, value in values["space"].items() if key != "final"}
+        self.space: Space[Any] = self.registry.build("space", searched)
+        final = {**searched, **(values["space"].get("final") or {})}
         self.final_space: Space[Any] = self.registry.build("space", final)
         self.strategy: Strategy = self.registry.build("strategy", values["strategy"])
         self.evaluator: Evaluator = self.registry.build("evaluator", values["evaluator"])
@@ -76,11 +76,11 @@ class Experiment:
         self.names = {kind: values[kind]["name"] for kind in ("space", "strategy", "evaluator", "task")}
         # what made the journal: a run is only gone on with under the same
         self.heading: dict[str, Any] = {
-            **{kind: values[kind] for kind in ("space", "strategy", "evaluator", "task")},
+            "space": searched,
+            **{kind: values[kind] for kind in ("strategy", "evaluator", "task")},
             "objectives": [values["objective"]],
             "seed": self.seed,
         }
-        self.heading["space"] = _without(values["space"], "final")
         self.final = {"space": final, "retrain": retrain}
 
     def prepare(self) -> None:
@@ -264,7 +264,7 @@ def resuming(
     no finished trial rests on.
     """
     registry = registry or Registry()
-    folder = runs.find(path, Path(os.environ.get("AUTOML_RUNS", "runs")))
+    folder = runs.find(path, runs.root())
     config = configs.change(configs.read(folder / "config.yaml"), words)
     run = runs.Run(folder)
     data = folder / "data.json"
@@ -351,10 +351,6 @@ def _objective(values: Mapping[str, Any]) -> Objective:
         check(values.get("goal", "max"), Literal["max", "min"], "objective.goal"),
         check(values.get("limit"), float | None, "objective.limit"),
     )
-
-
-def _without(values: Mapping[str, Any], key: str) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if name != key}
 
 
 def _duration(seconds: float) -> str:

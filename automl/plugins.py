@@ -77,13 +77,13 @@ class Registry:
             return
         try:
             self.manager.register(plugin, name)
-            self._check_hooks(name, plugin)
+            self._check_hooks(plugin)
         except (pluggy.PluginValidationError, ValueError, AutoMLError) as error:
             if self.manager.has_plugin(name):
                 self.manager.unregister(name=name)
             self.problems[name] = " ".join(str(error).split())
 
-    def _check_hooks(self, name: str, plugin: object) -> None:
+    def _check_hooks(self, plugin: object) -> None:
         hooks = [hook for hook in vars(hookspecs) if hook.startswith("automl_")]
         for attribute in dir(plugin):
             if hasattr(getattr(plugin, attribute, None), "automl_impl") and attribute not in hooks:

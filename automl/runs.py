@@ -23,6 +23,11 @@ SCHEMA = 1
 _LARGEST = 50_000_000  # bytes of a JSON file of a run folder
 
 
+def root() -> Path:
+    """Return where run folders are looked for: AUTOML_RUNS, or ``runs`` in the working directory."""
+    return Path(os.environ.get("AUTOML_RUNS", "runs"))
+
+
 def create(root: Path, label: str) -> Path:
     """Make ``root/<date>/<time>-<label>-<4 letters>``, which nobody else has; ``root/latest`` points to it."""
     while True:

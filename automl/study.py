@@ -366,10 +366,10 @@ class Study:
         try:
             if event in ("started", "duplicate"):
                 candidate = self._agree(journal, record, self._ask())
+                key, known = self._meet(candidate)
                 if event == "started":
-                    self._begin(candidate, self._known.key(candidate) if self.evaluator.repeatable else None)
+                    self._begin(candidate, key)
                 else:
-                    _, known = self._meet(candidate)
                     if known is None or known.number != record["of"]:
                         raise JournalError(
                             f"{journal.path} cannot be gone on with: it has an architecture as that of trial "
@@ -398,8 +398,8 @@ class Study:
         if candidate is None:
             now: Any = "nothing"
         else:
-            now = candidate.architecture.to_json()
             asked = self._asked(candidate)
+            now = asked["decisions"]
             if all(value == record.get(key) for key, value in asked.items()):
                 return candidate
             if json.loads(json.dumps(asked)).items() <= record.items():  # tuples were written as lists
