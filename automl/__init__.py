@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 from automl.decisions import Architecture, Choose, Integer, Op, Options, Real
 from automl.errors import AutoMLError, BadInput, TrialFailed
-from automl.evaluator import Evaluator, Trainer
+from automl.evaluator import Evaluator, Trainer, Wrapper
 from automl.hookspecs import hookimpl
 from automl.space import Space
 from automl.strategy import Strategy
 from automl.task import Data, Dataset, Task
-from automl.trial import Candidate, Objective, Report, Trial, best, merit
+from automl.trial import Candidate, Cost, Limit, Objective, Report, Trial, Worth, best, merit
 
 if TYPE_CHECKING:
     from automl.experiment import search
@@ -27,10 +27,12 @@ __all__ = [
     "BadInput",
     "Candidate",
     "Choose",
+    "Cost",
     "Data",
     "Dataset",
     "Evaluator",
     "Integer",
+    "Limit",
     "Objective",
     "Op",
     "Options",
@@ -43,6 +45,8 @@ __all__ = [
     "Trainer",
     "Trial",
     "TrialFailed",
+    "Worth",
+    "Wrapper",
     "best",
     "hookimpl",
     "load",

@@ -88,13 +88,15 @@ def _serve(words: list[str]) -> int:
     return _experiment(words)
 
 
-def _experiment(words: list[str]) -> int:
+def _experiment(words: list[str], create: Callable[[str], Path] | None = None) -> int:
     from automl import config
     from automl.experiment import Experiment
     from automl.plugins import Registry
 
     registry = Registry()
     experiment = Experiment(config.compose(words, registry), registry, config.command(words))
+    if create is not None:
+        experiment.create = create
     try:
         experiment.run()
     finally:
@@ -122,6 +124,13 @@ def _close(experiment: Any) -> None:
         rows.append((summary["baseline"]["name"], f"{summary['baseline']['accuracy']:.3f}", "-", "-"))
         for row in rows:
             print(f"{row[0]:<22}{row[1]:>14}{row[2]:>13}{row[3]:>12}")
+    if "recorded" in summary:
+        print(
+            "recorded of the best: " + ", ".join(f"{name} {value:.6g}" for name, value in summary["recorded"].items())
+        )
+    if "knee" in summary:
+        goals = " and ".join(objective.metric for objective in study.objectives)
+        print(f"{len(summary['front'])} trials on the front of {goals}; its knee is trial {summary['knee']}")
     if study.failed:
         from automl.trial import by_reason
 
@@ -137,33 +146,47 @@ def _close(experiment: Any) -> None:
 
 
 def _sweep(words: list[str]) -> int:
-    """Run every job of a sweep, whatever another does, and end with a line a job."""
-    from automl import config
+    """Run every job of a sweep in one folder."""
+    from automl import config, runs
     from automl.plugins import Registry
+    from automl.sweeps import Sweep
 
     jobs = config.jobs(words, Registry())
-    codes: list[int] = []
-    for number, job in enumerate(jobs):
-        print(f"[{number + 1}/{len(jobs)}] {config.command(job)}", flush=True)
-        codes.append(_exit_code(lambda job=job: _experiment(job)))  # type: ignore[misc]
-    print()
-    for job, code in zip(jobs, codes, strict=True):
-        print(f"{'done' if code == 0 else f'exit {code}':<8}{config.command(job)}")
-    failed = {code for code in codes if code}
-    return 2 if failed == {2} else int(bool(failed))
+    places = [word.partition("=")[2] for word in words if word.startswith("runs=")]
+    root = Path(places[-1]).expanduser() if places else runs.root()
+    return _run(Sweep(root, config.command(["-m", *words]), jobs))
+
+
+def _run(sweep: Any) -> int:
+    return int(
+        sweep.run(
+            lambda words, create: _exit_code(lambda: _experiment(words, create)),
+            lambda folder: _exit_code(lambda: _go_on(str(folder), [])),
+        )
+    )
 
 
 def _resume(words: list[str]) -> int:
     parser = _parser("resume", "Go on with a run, the latest by default, to the end that an unbroken one would have.")
-    parser.add_argument("run", nargs="?", help="a run folder; default: the latest")
+    parser.add_argument("run", nargs="?", help="a run folder, or a sweep's; default: the latest run")
     parser.add_argument("settings", nargs="*", help="trials=60 extends a run; the total counts")
     given = parser.parse_args(words)
     if given.run is not None and "=" in given.run and not Path(given.run).exists():
         given.settings.insert(0, given.run)
         given.run = None
+    if given.run is not None and (Path(given.run) / "sweep.json").is_file():
+        from automl.sweeps import Sweep
+
+        if given.settings:
+            raise BadInput(f"{given.run} is a sweep, which goes on as it was: leave out {given.settings[0]}")
+        return _run(Sweep.read(Path(given.run)))
+    return _go_on(given.run, given.settings)
+
+
+def _go_on(run: str | None, settings: list[str]) -> int:
     from automl.experiment import resuming
 
-    experiment, folder = resuming(given.run, given.settings)
+    experiment, folder = resuming(run, settings)
     if experiment is not None:
         try:
             experiment.run(folder)

@@ -57,7 +57,8 @@ def compose(words: Sequence[str], registry: Registry) -> DictConfig:
 
             config = hydra_compose("config", overrides=choices)
         except Exception as error:
-            raise BadInput(_one_sentence(error)) from error
+            sentence = _without_place(choices) if "Could not override" in str(error) else _one_sentence(error)
+            raise BadInput(sentence) from error
     refuse_code(config)
     return change(config, values, sweep=command(["-m", *words]))
 
@@ -112,20 +113,22 @@ def change(config: DictConfig, words: Sequence[str], sweep: str | None = None) -
     """
     from omegaconf import OmegaConf
 
+    open_nodes = [node for node in ("objective.limits",) if OmegaConf.select(config, node) is not None]
     for word in words:
         override = _parse(word)
         key = override.key_or_group
         if override.is_add() or override.is_force_add() or override.is_delete():
             shown = word.lstrip("+~")
             raise BadInput(f"{printable(word)!r} adds or removes a key: the keys are fixed, so type {shown}")
-        _refuse_unknown_key(config, key)
+        if key.rpartition(".")[0] not in open_nodes:
+            _refuse_unknown_key(config, key)
         if override.is_sweep_override():
             several = "" if sweep is None else f"for a sweep type {sweep}, "
             raise BadInput(
                 f"{printable(word)!r} gives several values: {several}"
                 f"for one value that has a comma type {_in_quotes(word)}"
             )
-        OmegaConf.update(config, key, override.value(), merge=False)
+        OmegaConf.update(config, key, override.value(), merge=False, force_add=True)
     refuse_code(config)
     return config
 
@@ -211,7 +214,7 @@ def _sort(words: Sequence[str], groups: Mapping[str, list[str]]) -> tuple[list[s
     for word in words:
         name, equals, option = word.partition("=")
         key = name.lstrip("+~")
-        group = key.partition("@")[0]
+        group = re.split("[@/]", key)[0]
         if not equals or not key:
             raise BadInput(
                 f"{printable(word)!r} is neither a command nor key=value: "
@@ -228,12 +231,11 @@ def _sort(words: Sequence[str], groups: Mapping[str, list[str]]) -> tuple[list[s
                 f"{printable(word)} gives several values: for a sweep type "
                 f"{command(['-m', *words])}, for one run {command(_with(words, word, f'{name}={first}'))}"
             )
-        if group in chosen and group != "experiment":
+        if key in chosen and group != "experiment":
             raise BadInput(
-                f"{group} is chosen twice, {chosen[group]} and {printable(option)}: "
-                f"type {command(_without(words, word))}"
+                f"{key} is chosen twice, {chosen[key]} and {printable(option)}: type {command(_without(words, word))}"
             )
-        chosen[group] = printable(option)
+        chosen[key] = printable(option)
         added = group in ("space", "compressor", "experiment")  # what has no default is added
         if added != name.startswith("+"):
             right = [f"+{key}={option}" if added else f"{key}={option}" if w == word else w for w in words]
@@ -250,13 +252,23 @@ def _sort(words: Sequence[str], groups: Mapping[str, list[str]]) -> tuple[list[s
                     f"no {group} is named {printable(picked)!r}{near_miss(picked, groups[group])}; "
                     f"installed: {', '.join(groups[group])}"
                 )
-        choices.append(word)
+        if "/" in key:  # evaluator/inner=training: a component within another, in Hydra's words
+            choices.append(f"{group}@{key.replace('/', '.')}={option}")
+        else:
+            choices.append(word)
     if "space" not in chosen and "experiment" not in chosen:
         raise BadInput(
             "choose a search space first: automl +space=<name> "
             f"{printable(shlex.join(words))}; installed: {', '.join(groups['space'])}"
         )
     return choices, values
+
+
+def _without_place(choices: Sequence[str]) -> str:
+    """Return in a sentence which component was put into one that takes none."""
+    within = [choice.partition("=")[0].partition("@")[2] for choice in choices if "@" in choice]
+    named = ", ".join(place.replace(".", "/") for place in within)
+    return f"{named} has no place: what is chosen there takes no other component, so choose one that does (hyperband)"
 
 
 def _with(words: Sequence[str], old: str, new: str) -> list[str]:

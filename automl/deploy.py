@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import json
 import logging
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from automl.errors import BadInput
 from automl.files import write_json, write_whole
-from automl.measure import at_rest, onnx_session, strip
+from automl.measure import Latency, at_rest, onnx_latency, onnx_session, strip
 
 if TYPE_CHECKING:
     import numpy as np
@@ -155,6 +156,17 @@ def _forget_where_it_was_made(proto: Any) -> None:
             named += [*graph.input, *graph.output, *graph.initializer]
         for part in named:
             del part.metadata_props[:]
+
+
+def latency(network: nn.Module, task: Task) -> Latency:
+    """Time a network, trained or not, as it would be shipped: exported, in onnxruntime.
+
+    Raises BadInput where it cannot be exported.
+    """
+    deployed = Deployed.of(copy.deepcopy(network), task)
+    with at_rest(deployed), torch.no_grad():
+        model = _as_onnx(deployed, {})
+    return onnx_latency(model, task.input, runs=50, seconds=1.0)
 
 
 def check_onnx(model: bytes, deployed: Deployed, images: np.ndarray[Any, Any] | None = None) -> None:

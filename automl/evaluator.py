@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from automl.space import Space
 from automl.strategy import Strategy
 from automl.task import Task
-from automl.trial import Report, Trial
+from automl.trial import Limit, Objective, Report, Trial
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,13 +23,17 @@ class Evaluator(ABC):
     """How candidates are judged. Fields are hyperparameters; work begins in ``start``."""
 
     repeatable: ClassVar[bool] = True  # an architecture met again is worth the same, so it is not evaluated again
-    wanted: frozenset[str] = frozenset()  # the metrics that the objectives name, set before ``start``
+    objectives: Sequence[Objective] = ()  # what is searched for, set before ``start``
+    limits: Sequence[Limit] = ()  # what candidates must keep, set before ``start``
     folder: Path | None = None  # where the run keeps checkpoints, set before ``start``; None: nothing is kept
     space: Space[Any]
     task: Task
 
     def start(self, space: Space[Any], task: Task) -> None:
-        """Begin; the task holds the training and the validation images, and never those of the test."""
+        """Begin; the task holds the training and the validation images, and never those of the test.
+
+        Raises BadInput where the space or the task is not one that can be evaluated.
+        """
         self.space = space
         self.task = task
 
@@ -37,7 +41,8 @@ class Evaluator(ABC):
     def evaluate(self, trial: Trial) -> Iterator[Report]:
         """Yield reports of ``trial.candidate``; closed early when the trial is stopped.
 
-        All that is drawn is drawn from ``trial.seed``. Raises TrialFailed, or anything else, for a candidate
+        All that is drawn is drawn from ``trial.seed``. A first report of fidelity 0 may say what needs no training:
+        a trial that breaks a limit by it is rejected there. Raises TrialFailed, or anything else, for a candidate
         that cannot be scored: the trial fails with that reason and the study goes on.
         """
 
@@ -55,6 +60,70 @@ class Evaluator(ABC):
         What is costly to measure is reported only where it is wanted.
         """
         return None
+
+    def steps(self) -> int | None:
+        """Return in how many steps (epochs) the full schedule can be cut, for work that can be gone on with.
+
+        A candidate's fidelity is then a whole number of them, and a trial with a ``parent`` goes on from where that
+        ended. None: an evaluation is whole.
+        """
+        return None
+
+    def key(self, architecture: Architecture) -> Hashable | None:
+        """Return what two architectures that are worth the same here have in common; None where no two have."""
+        if not self.repeatable:
+            return None
+        form = self.space.canonical(architecture.blueprint)
+        return architecture if form is None else form
+
+    def outcome(self, architecture: Architecture) -> Mapping[str, float] | None:
+        """Return what is already recorded of full training and of the test images; None where nothing is.
+
+        Asked once, of the architecture that a search ends with.
+        """
+        return None
+
+    @property
+    def wanted(self) -> frozenset[str]:
+        """The metrics that the objectives and the limits name."""
+        return frozenset(
+            [name for one in self.objectives for name in one.metrics] + [limit.metric for limit in self.limits]
+        )
+
+
+class Wrapper(Evaluator):
+    """An evaluator around another, which does the work; derived classes are dataclasses and change what they are about.
+
+    The field ``inner`` is built from the config group of its own: ``evaluator/inner=training``.
+    """
+
+    inner: Evaluator
+
+    def start(self, space: Space[Any], task: Task) -> None:
+        super().start(space, task)
+        self.inner.objectives, self.inner.limits, self.inner.folder = self.objectives, self.limits, self.folder
+        self.inner.start(space, task)
+
+    def evaluate(self, trial: Trial) -> Iterator[Report]:
+        return self.inner.evaluate(trial)
+
+    def schedule(self, strategy: Strategy) -> Strategy:
+        return self.inner.schedule(strategy)
+
+    def estimate(self, architecture: Architecture) -> float | None:
+        return self.inner.estimate(architecture)
+
+    def metrics(self) -> frozenset[str] | None:
+        return self.inner.metrics()
+
+    def steps(self) -> int | None:
+        return self.inner.steps()
+
+    def key(self, architecture: Architecture) -> Hashable | None:
+        return self.inner.key(architecture)
+
+    def outcome(self, architecture: Architecture) -> Mapping[str, float] | None:
+        return self.inner.outcome(architecture)
 
 
 class Trainer(Evaluator):

@@ -1,12 +1,19 @@
-"""Where candidates run: here, one after the other."""
+"""Where candidates run: here, one after the other, or in simulated parallel by the clock of what was recorded."""
 
 from __future__ import annotations
 
+import heapq
+import time
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
+from math import inf
+from typing import Annotated, ClassVar, NamedTuple
 
-from automl.errors import JournalError, StorageError, TrialFailed
+from annotated_types import Ge, Gt
+
+from automl.errors import BadInput, JournalError, StorageError, TrialFailed
 from automl.evaluator import Evaluator
 from automl.trial import Report, Trial
 
@@ -18,46 +25,187 @@ class Failure(NamedTuple):
     traceback: str
 
 
-class Local:
-    """Evaluates in this process. The study submits a trial, then takes its events one by one."""
+Event = Report | Failure | None  # a report of a trial, its failure, or its end
 
-    def __init__(self, evaluator: Evaluator) -> None:
-        self._evaluator = evaluator
+
+@dataclass
+class Executor(ABC):
+    """Where candidates run. The study submits trials, then takes their events one by one.
+
+    After ``hours`` on its clock no trial is begun, and those still running are left.
+    """
+
+    hours: Annotated[float, Gt(0)] | None = None
+    needs: ClassVar[frozenset[str]] = frozenset()  # metrics that it goes by
+
+    def start(self, evaluator: Evaluator, clock: float) -> None:
+        """Begin, or go on at so many seconds."""
+        self.evaluator = evaluator
+
+    @property
+    @abstractmethod
+    def clock(self) -> float:
+        """The seconds since the study began, interruptions aside."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the hours are spent."""
+        return self.hours is not None and self.clock > self.hours * 3600
+
+    @property
+    @abstractmethod
+    def free(self) -> bool:
+        """Whether another trial can be submitted."""
+
+    @abstractmethod
+    def submit(self, trial: Trial) -> None:
+        """Begin a trial, at the moment that it ``began``."""
+
+    def begin_again(self, began: float) -> float:
+        """Return when a trial that was interrupted begins again, on this clock."""
+        return self.clock
+
+    @abstractmethod
+    def next(self) -> tuple[Trial, Event]:
+        """Return the next event, waiting for it."""
+
+    @abstractmethod
+    def stop(self, trial: Trial) -> None:
+        """End a trial, for example because its strategy does not keep it."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End all that is running."""
+
+
+@dataclass
+class Local(Executor):
+    """Evaluates in this process, one candidate after the other."""
+
+    def start(self, evaluator: Evaluator, clock: float) -> None:
+        super().start(evaluator, clock)
         self._running: tuple[Trial, Generator[Report]] | None = None
+        self._zero = time.monotonic() - clock
+
+    @property
+    def clock(self) -> float:
+        return time.monotonic() - self._zero
 
     @property
     def free(self) -> bool:
-        """Whether another trial can be submitted."""
         return self._running is None
 
     def submit(self, trial: Trial) -> None:
-        """Begin a trial."""
-        self._running = (trial, self._evaluate(trial))
+        self._running = (trial, _evaluate(self.evaluator, trial))
 
-    def _evaluate(self, trial: Trial) -> Generator[Report]:
-        yield from self._evaluator.evaluate(trial)  # so that one that is no generator raises in next, too
-
-    def next(self) -> tuple[Trial, Report | Failure | None]:
-        """Return the next event: a report of a trial, its failure, or None for its end."""
+    def next(self) -> tuple[Trial, Event]:
         assert self._running is not None
         trial, reports = self._running
-        try:
-            return trial, next(reports)
-        except StopIteration:
+        event = _next(reports)
+        if not isinstance(event, Report):
             self._running = None
-            return trial, None
-        except (StorageError, JournalError):
-            raise
-        except (Exception, SystemExit) as error:
-            self._running = None
-            return trial, _failure(error)
+        return trial, event
 
-    def stop(self) -> None:
-        """End what is running, for example because its strategy does not keep it."""
+    def stop(self, trial: Trial) -> None:
+        self.close()
+
+    def close(self) -> None:
         if self._running is not None:
             _, reports = self._running
             self._running = None
             reports.close()
+
+
+@dataclass
+class Simulated(Executor):
+    """Looks recorded results up at once, and hands them on as so many workers would have brought them.
+
+    The evaluator reports in the metric ``seconds`` how long its trial has taken so far. Events come in the order of
+    the simulated clock; trials that end at one moment, in the order of asking.
+    """
+
+    workers: Annotated[int, Ge(1)] = 1
+    needs = frozenset({"seconds"})
+
+    def start(self, evaluator: Evaluator, clock: float) -> None:
+        super().start(evaluator, clock)
+        self._now = clock
+        self._running: dict[int, Generator[Report]] = {}
+        self._events: list[tuple[float, int, Trial, Event]] = []  # a heap with the next event of each running trial
+        self._reporting: tuple[float, Trial] | None = None  # whose last report was handed on, and when
+
+    @property
+    def clock(self) -> float:
+        return self._now
+
+    @property
+    def free(self) -> bool:
+        return len(self._running) < self.workers
+
+    def submit(self, trial: Trial) -> None:
+        self._running[trial.number] = _evaluate(self.evaluator, trial)
+        self._look_up(trial, trial.began)
+
+    def begin_again(self, began: float) -> float:
+        return began
+
+    def next(self) -> tuple[Trial, Event]:
+        if self._reporting is not None:
+            moment, trial = self._reporting
+            self._look_up(trial, moment)
+        moment, _, trial, event = heapq.heappop(self._events)
+        self._now = max(self._now, moment)
+        self._reporting = (moment, trial) if isinstance(event, Report) else None
+        if self._reporting is None:
+            del self._running[trial.number]
+        return trial, event
+
+    def stop(self, trial: Trial) -> None:
+        self._reporting = None
+        self._running.pop(trial.number).close()
+
+    def close(self) -> None:
+        for reports in self._running.values():
+            reports.close()
+        self._running.clear()
+        self._events.clear()
+        self._reporting = None
+
+    def _look_up(self, trial: Trial, moment: float) -> None:
+        """Have the trial's next event wait for its moment; its end comes with its last report."""
+        event = _next(self._running[trial.number])
+        if isinstance(event, Report):
+            seconds = event.metrics.get("seconds", inf)
+            if not 0 <= seconds < inf:
+                event = Failure("no metric `seconds`, by which executor simulated goes", "")
+            else:
+                moment = max(moment, trial.began + seconds)
+        heapq.heappush(self._events, (moment, trial.number, trial, event))
+
+
+EXECUTORS: dict[str, type[Executor]] = {"local": Local, "simulated": Simulated}
+
+
+def find(name: object) -> type[Executor]:
+    """Return the executor of that name; raises BadInput for none."""
+    if not isinstance(name, str) or name not in EXECUTORS:
+        raise BadInput(f"no executor is named {name!r}; there are {', '.join(EXECUTORS)}")
+    return EXECUTORS[name]
+
+
+def _evaluate(evaluator: Evaluator, trial: Trial) -> Generator[Report]:
+    yield from evaluator.evaluate(trial)  # so that one that is no generator raises in next, too
+
+
+def _next(reports: Generator[Report]) -> Event:
+    try:
+        return next(reports)
+    except StopIteration:
+        return None
+    except (StorageError, JournalError):
+        raise
+    except (Exception, SystemExit) as error:
+        return _failure(error)
 
 
 def _failure(error: BaseException) -> Failure:

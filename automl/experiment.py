@@ -9,27 +9,29 @@ import logging
 import platform
 import random
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from annotated_types import Ge
+from annotated_types import Ge, Gt, Le
 
 from automl import config as configs
-from automl import runs
-from automl.errors import BadInput, JournalError, SearchFailed, StorageError
+from automl import executor, pareto, runs
+from automl.errors import BadInput, JournalError, SearchFailed, StorageError, near_miss
 from automl.evaluator import Evaluator, Trainer
+from automl.executor import Executor
 from automl.files import Lock, write_json, write_text
 from automl.final import Final
 from automl.interrupts import Interrupted, Interrupts
 from automl.journal import Journal
-from automl.plugins import Registry, check
+from automl.plugins import Registry, check, construct
 from automl.space import Space
 from automl.strategy import Strategy
 from automl.study import Study
 from automl.task import Task
-from automl.trial import Objective, by_reason
+from automl.trial import Cost, Limit, Objective, Trial, by_reason, full
 from automl.watching import Watchers
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ class Experiment:
         self.seed: int = seed
         self.config = config
         self.root = Path(check(values.get("runs"), str, "runs")).expanduser()
-        self.objectives = (_objective(values["objective"]),)
+        self.objectives, self.limits = _objectives(values["objective"])
         searched = {key: value for key, value in values["space"].items() if key != "final"}
         self.space: Space[Any] = self.registry.build("space", searched)
         final = {**searched, **(values["space"].get("final") or {})}
@@ -65,6 +67,8 @@ class Experiment:
         self.strategy: Strategy = self.registry.build("strategy", values["strategy"])
         self.evaluator: Evaluator = self.registry.build("evaluator", values["evaluator"])
         self.task: Task = self.registry.build("task", values["task"])
+        place = dict(values.get("executor") or {"name": "local"})
+        self.executor: Executor = construct(executor.find(place.pop("name", None)), place, "executor")
         retrain = values.get("retrain")
         self.trainer = self.registry.build("evaluator", retrain) if retrain and retrain.get("name") != "none" else None
         if retrain and self.trainer is not None and not isinstance(self.trainer, Trainer):
@@ -78,25 +82,39 @@ class Experiment:
         self.heading: dict[str, Any] = {
             "space": searched,
             **{kind: values[kind] for kind in ("strategy", "evaluator", "task")},
-            "objectives": [values["objective"]],
+            "executor": {key: value for key, value in values.get("executor", {}).items() if key != "hours"},
+            "objectives": [asdict(objective) for objective in self.objectives],
+            "limits": [asdict(limit) for limit in self.limits],
             "seed": self.seed,
         }
         self.final = {"space": final, "retrain": retrain}
+        self.create: Callable[[str], Path] = lambda label: runs.create(self.root, label)
 
     def prepare(self) -> None:
         """Load and split the data, and see that space, task, evaluator and objective fit; raises BadInput."""
         self.test = self.task.prepare(self.seed)
         for space in (self.space, self.final_space):
             space.check(self.task)
-        self.evaluator.wanted = frozenset(objective.metric for objective in self.objectives)
+        if len(self.objectives) > 1 and not self.strategy.several:
+            raise BadInput(
+                f"strategy {self.names['strategy']} follows one objective, and here are {len(self.objectives)}: "
+                "type objective=mnasnet, which makes one of two, or strategy=nsga2"
+            )
+        self.evaluator.objectives, self.evaluator.limits = self.objectives, self.limits
         self.evaluator.start(self.space, self.task)
         reported = self.evaluator.metrics()
-        for objective in self.objectives:
-            if reported is not None and objective.metric not in reported:
-                raise BadInput(
-                    f"evaluator {self.names['evaluator']} reports no metric {objective.metric!r}: "
-                    f"set objective.metric to one of {', '.join(sorted(reported))}"
-                )
+        if reported is None:
+            return
+        for name in sorted(self.evaluator.wanted - reported):
+            raise BadInput(
+                f"evaluator {self.names['evaluator']} reports no metric {name!r}{near_miss(name, reported)}: "
+                f"for objective take one of {', '.join(sorted(reported))}"
+            )
+        for name in self.executor.needs - reported:
+            raise BadInput(
+                f"executor=simulated goes by the metric {name!r}, which evaluator {self.names['evaluator']} does not "
+                "report: type executor=local"
+            )
 
     def seconds(self, trials: int) -> float | None:
         """Return about how long so many trials and the final training take here; None if unknown."""
@@ -128,7 +146,7 @@ class Experiment:
                 self.prepare()
                 estimate = self.seconds(self.trials) if fresh else None
             if folder is None:
-                folder = runs.create(self.root, f"{self.names['space']}-{self.names['strategy']}")
+                folder = self.create(f"{self.names['space']}-{self.names['strategy']}")
                 lock = Lock(folder)
             journal = Journal(folder / "journal.jsonl", {**self.heading, "data": self._fingerprint()})
             next(journal.events(), None)  # refuses another study's journal, before anything is written
@@ -156,6 +174,8 @@ class Experiment:
             self.evaluator,
             self.task,
             self.objectives,
+            limits=self.limits,
+            executor=self.executor,
             trials=self.trials,
             seed=self.seed,
             journal=journal,
@@ -172,10 +192,16 @@ class Experiment:
             if study.best is None:
                 reason = by_reason(study.failed)[0][0] if study.failed else "no trial was asked for"
                 raise SearchFailed(f"none of the {len(study.trials)} trials finished; the commonest reason: {reason}")
+            if study.best.violation:
+                raise BadInput(_nothing_legal(study.best, self.limits))
+            found = study.strategy.recommend(study.trials)
+            recorded = self.evaluator.outcome(found)
+            if recorded is not None:
+                self._reported = {"recorded": dict(recorded)}
             if self.trainer is not None:
                 study.trainer = self.trainer
-                self._reported = self._final(self.trainer).make(
-                    study.strategy.recommend(study.trials),
+                self._reported |= self._final(self.trainer).make(
+                    found,
                     folder,
                     interrupts,
                     watch=lambda report: watchers.call("automl_retraining", study=study, report=report),
@@ -209,7 +235,8 @@ class Experiment:
     def _summarise(self, study: Study, warnings: list[str]) -> dict[str, Any]:
         winner = study.best
         reported = dict(self._reported)
-        spent = {"search": round(sum(trial.seconds for trial in study.trials), 3), **reported.pop("seconds", {})}
+        clock = max((trial.ended for trial in study.trials), default=0.0)
+        spent = {"search": round(clock, 3), **reported.pop("seconds", {})}
         summary: dict[str, Any] = {
             "schema": SCHEMA,
             "command": self.command,
@@ -220,16 +247,18 @@ class Experiment:
                 "decisions": winner.architecture.to_json(),
                 "metrics": dict(winner.metrics),
             },
-            "front": [trial.number for trial in study.front],
+            **_front(study),
             **reported,
             "trials": {
                 "finished": len(study.trials) - len(study.failed),
                 "failed": len(study.failed),
+                "rejected": sum(trial.is_rejected for trial in study.trials),
                 "interrupted": len(study.running),
                 "duplicates": study.duplicates,
                 "total": self.trials,
             },
             "ending": study.ending,
+            "evaluations": round(study.evaluations, 6),
             "seconds": spent,
             "seed": self.seed,
             "data": {
@@ -342,14 +371,57 @@ def _log_into(folder: Path) -> _RunLog:
     return handler
 
 
-def _objective(values: Mapping[str, Any]) -> Objective:
-    unknown = values.keys() - {"metric", "goal", "limit"}
+def _objectives(values: Mapping[str, Any]) -> tuple[tuple[Objective, ...], tuple[Limit, ...]]:
+    """Return what a config's objective asks for: what to make large or small, and what to keep."""
+    keys = {"metric", "goal", "goals", "cost", "target", "alpha", "beta", "limits"}
+    unknown = values.keys() - keys
     if unknown:
-        raise BadInput(f"objective has no key {min(unknown)!r}; its keys: metric, goal, limit")
-    return Objective(
-        check(values.get("metric"), str, "objective.metric"),
-        check(values.get("goal", "max"), Literal["max", "min"], "objective.goal"),
-        check(values.get("limit"), float | None, "objective.limit"),
+        raise BadInput(f"objective has no key {min(unknown)!r}; its keys: {', '.join(sorted(keys))}")
+    Goal = Literal["max", "min"]  # noqa: N806
+    if "goals" in values:
+        goals = check(values["goals"], dict[str, Goal], "objective.goals")
+        if not goals:
+            raise BadInput("objective.goals={} asks for nothing: give it a metric, as {accuracy: max}")
+    else:
+        metric = check(values.get("metric"), str, "objective.metric")
+        goals = {metric: check(values.get("goal", "max"), Goal, "objective.goal")}
+    costs: tuple[Cost, ...] = ()
+    if "cost" in values:
+        positive, power = Annotated[float, Gt(0)], Annotated[float, Le(0)]
+        costs = (
+            Cost(
+                check(values["cost"], str, "objective.cost"),
+                check(values.get("target"), positive, "objective.target"),
+                check(values.get("alpha", -0.07), power, "objective.alpha"),
+                check(values.get("beta", -0.07), power, "objective.beta"),
+            ),
+        )
+    limits = []
+    for metric, bound in check(values.get("limits") or {}, dict[str, float], "objective.limits").items():
+        better = goals.get(metric, "max" if metric.endswith("accuracy") else "min")
+        limits.append(Limit(metric, bound, better))
+    return tuple(Objective(metric, goal, costs) for metric, goal in goals.items()), tuple(limits)
+
+
+def _front(study: Study) -> dict[str, Any]:
+    """Return what a summary says of the front: its trials and, for several objectives, its volume and its knee."""
+    front = study.front
+    found: dict[str, Any] = {"front": [trial.number for trial in front]}
+    if len(study.objectives) > 1 and front:
+        reference = pareto.worst([trial.scores for trial in full(study.trials)])
+        points = [trial.scores for trial in front]
+        found["hypervolume"] = {"value": pareto.hypervolume(points, reference), "reference": list(reference)}
+        found["knee"] = front[pareto.knee(points)].number
+    return found
+
+
+def _nothing_legal(nearest: Trial, limits: Sequence[Limit]) -> str:
+    """Return in a sentence which limit no architecture kept, and what came nearest to it."""
+    broken = next(limit for limit in limits if limit.metric in nearest.metrics and limit.violation(nearest.metrics))
+    found = nearest.metrics[broken.metric]
+    return (
+        f"no architecture kept objective.limits.{broken.metric}={broken.bound:g}: the nearest, trial {nearest.number}, "
+        f"has {found:,.6g}; {'raise' if broken.goal == 'min' else 'lower'} the limit, or search for longer"
     )
 
 

@@ -111,7 +111,7 @@ class Final:
         }
         try:
             export(deployed, folder, self.test)
-            latency = measure.onnx_latency(folder / "model.onnx", self.task.input)
+            latency = measure.onnx_latency((folder / "model.onnx").read_bytes(), self.task.input)
             measured |= {
                 "latency_ms": latency.median_ms,
                 "latency_p10_ms": latency.p10_ms,

@@ -7,6 +7,7 @@ from math import inf
 from typing import Any
 
 from automl.errors import BadInput
+from automl.evaluator import Evaluator
 from automl.space import Space
 from automl.trial import Candidate, Trial
 
@@ -15,19 +16,20 @@ MANY = 20_000  # that are counted after as many repeats in a row as FEW; and rep
 
 
 class Known:
-    """The told trials by what they evaluated: an architecture's canonical form, its fidelity and its parent."""
+    """The told trials by what they evaluated: an architecture's key, its fidelity and its parent."""
 
-    def __init__(self, space: Space[Any]) -> None:
+    def __init__(self, space: Space[Any], evaluator: Evaluator) -> None:
         self._space = space
+        self._evaluator = evaluator
         self._trials: dict[Hashable, Trial] = {}
         self._distinct: float | None = None  # different architectures; unknown before the first repeat
         self._repeats = 0  # in a row
 
-    def key(self, candidate: Candidate) -> Hashable:
-        """Return what two candidates have in common that are worth the same."""
-        form = self._space.canonical(candidate.architecture.blueprint)
+    def key(self, candidate: Candidate) -> Hashable | None:
+        """Return what two candidates have in common that are worth the same; None where no two are."""
+        form = self._evaluator.key(candidate.architecture)
         if form is None:
-            form = candidate.architecture
+            return None
         if candidate.fidelity == 1.0 and candidate.parent is None:
             return form
         return (form, candidate.fidelity, candidate.parent)
@@ -48,14 +50,17 @@ class Known:
             self._distinct = self._count(FEW)
         elif self._repeats == FEW and self._distinct == inf:
             self._distinct = self._count(MANY)
-        if len(self._trials) >= self._distinct and len(self._architectures()) >= self._distinct:
+        if len(self._trials) >= self._distinct and len(self._done()) >= self._distinct:
             return f"the space is exhausted: all its {self._distinct:,} architectures are evaluated"
         if self._repeats >= MANY:
             return f"the strategy proposed nothing new in {MANY:,} asks, so the search ends here"
         return None
 
-    def _architectures(self) -> set[Hashable]:
-        return {self.key(Candidate(trial.architecture)) for trial in self._trials.values()}
+    def _done(self) -> set[Hashable | None]:
+        """Return the architectures of which nothing is left to learn: asked for in full, or failed."""
+        trials = self._trials.values()
+        done = [trial.architecture for trial in trials if trial.candidate.fidelity == 1.0 or trial.error is not None]
+        return {self.key(Candidate(architecture)) for architecture in done}
 
     def _count(self, limit: int) -> float:
         """Return how many different architectures there are; infinity where there are more than the limit."""

@@ -6,7 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from automl.errors import printable
-from automl.trial import Objective, Trial, merit
+from automl.trial import Objective, Trial, full, merit
 
 if TYPE_CHECKING:
     from automl.study import Study
@@ -21,8 +21,8 @@ _COLUMNS = ("parameters", "multiply_adds", "latency_ms")
 def html(study: Study) -> str:
     """Return the study's curve and its best five trials; all names in it are escaped."""
     objective = study.objectives[0]
-    finished = [trial for trial in study.trials if trial.error is None and trial.scores]
-    failed = len(study.trials) - len(finished)
+    finished = [trial for trial in study.trials if trial.is_scored]
+    failed = len(study.failed)
     told = f"{len(study.trials):,} of {study.total:,} trials" + (f", {failed:,} failed" if failed else "")
     head = f"<p><strong>automl study</strong>: {told}</p>"
     if not finished:
@@ -52,7 +52,7 @@ def _curve(finished: list[Trial], objective: Objective) -> str:
     dots = "".join(f"M{x:.1f} {y:.1f}h0" for x, y in (place(*point) for point in points[:: len(points) // _POINTS + 1]))
     line, key = "", None
     for trial in finished:
-        now = (trial.reports[-1].fidelity, trial.merit)
+        now = trial.rank
         if key is None or now > key:
             x, y = place(trial.number, trial.metrics[objective.metric])
             line += f"H{x:.1f}V{y:.1f}" if line else f"M{x:.1f} {y:.1f}"
@@ -69,9 +69,7 @@ def _curve(finished: list[Trial], objective: Objective) -> str:
 
 
 def _table(finished: list[Trial], objective: Objective) -> str:
-    highest = max(trial.reports[-1].fidelity for trial in finished)
-    full = [trial for trial in finished if trial.reports[-1].fidelity == highest]
-    five = sorted(full, key=merit, reverse=True)[:_BEST]
+    five = sorted(full(finished) or finished, key=merit, reverse=True)[:_BEST]
     columns = [objective.metric, *(name for name in _COLUMNS if name in five[0].metrics and name != objective.metric)]
     heads = "".join(f"<th>{escape(printable(name))}</th>" for name in ("trial", *columns, "decisions"))
     rows = "".join(

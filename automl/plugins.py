@@ -160,19 +160,28 @@ class Registry:
     def build(self, kind: Kind, values: Mapping[str, Any]) -> Any:
         """Return the component that a config's values describe: ``name``, and its fields.
 
+        A field that is itself a component, as what an evaluator wraps, is described likewise.
         Raises BadInput for an unknown name or field, a value of the wrong type or out of its range.
         """
-        name = values.get("name")
+        return self._build(kind, values, kind)
+
+    def _build(self, kind: Kind, values: Any, prefix: str) -> Any:
+        name = values.get("name") if isinstance(values, Mapping) else values
         if not isinstance(name, str):
-            raise BadInput(f"{kind}.name is {name!r}: give one of {', '.join(self.names(kind))}")
-        fields = {key: value for key, value in values.items() if key != "name"}
-        return construct(self.load(kind, name), fields, kind)
+            raise BadInput(f"{prefix}.name is {name!r}: give one of {', '.join(self.names(kind))}")
+        cls = self.load(kind, name)
+        fields = {key: value for key, value in values.items() if key != "name"} if isinstance(values, Mapping) else {}
+        for key, annotation in settings(cls).items():
+            within = next((other for other in KINDS if _base(other) is annotation), None)
+            if within is not None and key in fields:
+                fields[key] = self._build(within, fields[key], f"{prefix}.{key}")
+        return construct(cls, fields, prefix)
 
 
 def construct(cls: type[Any], values: Mapping[str, Any], prefix: str) -> Any:
     """Return an instance of a dataclass from plain values, each checked against its annotation, strictly.
 
-    Raises BadInput naming ``prefix.field``, the value and what is allowed.
+    A component inside another is given as it is. Raises BadInput naming ``prefix.field``, the value and what is allowed.
     """
     types = settings(cls)
     for key in values:
@@ -183,7 +192,13 @@ def construct(cls: type[Any], values: Mapping[str, Any], prefix: str) -> Any:
         needed = field.init and field.default is field.default_factory is dataclasses.MISSING
         if needed and field.name not in values:
             raise BadInput(f"{prefix}.{field.name} is missing: give it {allowed(types[field.name])}")
-    return cls(**{key: check(value, types[key], f"{prefix}.{key}") for key, value in values.items()})
+    bases = [_base(kind) for kind in KINDS]
+    return cls(
+        **{
+            key: value if types[key] in bases else check(value, types[key], f"{prefix}.{key}")
+            for key, value in values.items()
+        }
+    )
 
 
 def settings(cls: type[Any]) -> dict[str, Any]:

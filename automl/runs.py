@@ -17,7 +17,7 @@ from automl.decisions import Architecture
 from automl.errors import BadInput
 from automl.files import make_folder
 from automl.journal import read
-from automl.trial import NOTHING, Candidate, Objective, Report, Trial, best
+from automl.trial import NOTHING, Candidate, Cost, Limit, Objective, Report, Trial, best
 
 SCHEMA = 1
 _LARGEST = 50_000_000  # bytes of a JSON file of a run folder
@@ -28,8 +28,8 @@ def root() -> Path:
     return Path(os.environ.get("AUTOML_RUNS", "runs"))
 
 
-def create(root: Path, label: str) -> Path:
-    """Make ``root/<date>/<time>-<label>-<4 letters>``, which nobody else has; ``root/latest`` points to it."""
+def create(root: Path, label: str, *, latest: bool = True) -> Path:
+    """Make ``root/<date>/<time>-<label>-<4 letters>``, which nobody else has; ``root/latest`` is made to point to it."""
     while True:
         now = datetime.now()
         letters = "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(4))
@@ -38,7 +38,8 @@ def create(root: Path, label: str) -> Path:
             make_folder(path)
         except FileExistsError:
             continue
-        _point(root / "latest", path)
+        if latest:
+            point(root / "latest", path)
         return path
 
 
@@ -95,7 +96,9 @@ class Run:
     def _told(self) -> tuple[list[Trial], list[Trial], int]:
         running: dict[int, Trial] = {}
         told: list[Trial] = []
+        numbered: dict[int, Trial] = {}
         duplicates = 0
+        objectives, limits = self.objectives, self.limits
         for record, _ in read(self.directory / "journal.jsonl"):
             match record["event"]:
                 case "started":
@@ -103,23 +106,34 @@ class Run:
                     candidate = Candidate(
                         architecture, record["fidelity"], record["parent"], record.get("notes", NOTHING)
                     )
-                    running[record["trial"]] = Trial(record["trial"], candidate, 0)
+                    trial = running[record["trial"]] = Trial(record["trial"], candidate, 0)
+                    trial.began = record.get("clock", 0.0)
+                    trial.parent = numbered.get(record["parent"])
                 case "reported":
                     running[record["trial"]].reports.append(Report(record["metrics"], record["fidelity"]))
                 case "finished" | "failed":
                     trial = running.pop(record["trial"])
                     trial.error, trial.traceback = record.get("reason"), record.get("traceback")
-                    trial.seconds = record["seconds"]
+                    trial.ended = record.get("clock", trial.began + record["seconds"])
                     if trial.error is None:
-                        trial.judge(self.objectives)
+                        trial.judge(objectives, limits)
                     told.append(trial)
+                    numbered[trial.number] = trial
                 case "duplicate":
                     duplicates += 1
         return told, list(running.values()), duplicates
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
-        return tuple(Objective(**values) for values in self.heading.get("objectives", [{"metric": "accuracy"}]))
+        found = self.heading.get("objectives", [{"metric": "accuracy"}])
+        return tuple(
+            Objective(one["metric"], one.get("goal", "max"), tuple(Cost(**cost) for cost in one.get("costs", ())))
+            for one in found
+        )
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        return tuple(Limit(**values) for values in self.heading.get("limits", ()))
 
     @property
     def trials(self) -> list[Trial]:
@@ -151,7 +165,7 @@ class Run:
         return read_json(path) if path.exists() else {}
 
 
-def _point(link: Path, target: Path) -> None:
+def point(link: Path, target: Path) -> None:
     """Have a symbolic link point to the newest run, replaced at once; a file system without links goes without."""
     aside = link.with_name(f".latest.{os.getpid()}")
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from automl.decisions import Architecture
 from automl.errors import SearchFailed
@@ -19,6 +19,7 @@ class Strategy(ABC):
     The study reseeds ``rng`` before every ask and tell, so that a resumed search draws what an unbroken one would.
     """
 
+    several: ClassVar[bool] = True  # follows several objectives at once, and not the first alone
     space: Space[Any]
     rng: random.Random
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import time
 from collections.abc import Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
@@ -16,13 +15,13 @@ from automl import pareto
 from automl.decisions import Architecture, Domain
 from automl.errors import JournalError, SearchFailed
 from automl.evaluator import Evaluator, Trainer
-from automl.executor import Failure, Local
+from automl.executor import Executor, Failure, Local
 from automl.journal import Journal
 from automl.known import Known
 from automl.space import Space
 from automl.strategy import Strategy
 from automl.task import Task
-from automl.trial import NOTHING, Candidate, Objective, Report, Trial, best, by_reason
+from automl.trial import NOTHING, Candidate, Limit, Objective, Report, Trial, best, by_reason
 from automl.watching import Watchers
 
 if TYPE_CHECKING:
@@ -36,8 +35,7 @@ class Study:
 
     The generator of the strategy is reseeded by seed and count before each ask and tell, so a study that is
     resumed by asking again (``Journal``) draws what an unbroken one would. An architecture met again
-    (``Space.canonical``) is not evaluated again where the evaluator is repeatable: the strategy is told the
-    known result, and no trial is counted.
+    (``Evaluator.key``) is not evaluated again: the strategy is told the known result, and no trial is counted.
     """
 
     def __init__(
@@ -49,6 +47,8 @@ class Study:
         objectives: Sequence[Objective] = (Objective("accuracy"),),
         *,
         trials: int,
+        limits: Sequence[Limit] = (),
+        executor: Executor | None = None,
         seed: int = 0,
         journal: Journal | None = None,
         watchers: Watchers | None = None,
@@ -60,6 +60,8 @@ class Study:
         self.evaluator = evaluator
         self.task = task
         self.objectives = tuple(objectives)
+        self.limits = tuple(limits)
+        self.executor = executor or Local()
         self.total = trials
         self.seed = seed
         self.directory = directory
@@ -74,11 +76,13 @@ class Study:
         self._watchers = watchers or Watchers()
         self._interruptible = interruptible or nullcontext()
         self._asks = 0
-        self._known = Known(space)
+        self._known: Known
+        self._by_number: dict[int, Trial] = {}  # the told trials
         self._keys: dict[int, Hashable] = {}  # of the running trials, where a repeat would be worth the same
-        self._begun: dict[int, float] = {}
         self._again: list[Trial] = []  # were running when the journal ended, and are to be submitted again
         self._begun_again: frozenset[int] = frozenset()
+        self._names = list(dict.fromkeys(name for one in self.objectives for name in one.metrics))
+        self._names += [limit.metric for limit in self.limits if limit.metric not in self._names]
         self._flaws: dict[int, str] = {}  # by trial, why what it reported cannot be taken
         self._domains: dict[Hashable, Mapping[str, Domain]] = {}
         self._rng = random.Random()
@@ -94,6 +98,11 @@ class Study:
         return pareto.front(self.trials, self.objectives)
 
     @property
+    def evaluations(self) -> float:
+        """What the trials cost, in full evaluations: shares of the schedule, those of their parents not counted."""
+        return sum(trial.fidelity - (trial.parent.fidelity if trial.parent else 0.0) for trial in self.trials)
+
+    @property
     def failed(self) -> list[Trial]:
         """The trials that failed, in the order of telling."""
         return [trial for trial in self.trials if trial.error is not None]
@@ -103,7 +112,7 @@ class Study:
         return [
             {
                 "trial": trial.number,
-                "state": "finished" if trial.error is None else "failed",
+                "state": "failed" if trial.error is not None else "rejected" if trial.is_rejected else "finished",
                 "reason": trial.error,
                 "fidelity": trial.candidate.fidelity,
                 "seconds": trial.seconds,
@@ -133,9 +142,9 @@ class Study:
         evaluator is interrupted by, leaves the running trial untold.
         """
         self.start()
-        executor = Local(self.evaluator)
+        executor = self.executor
         try:
-            while True:
+            while not self._is_over():
                 while executor.free and self._goes_on():
                     trial = self.ask()
                     if trial is None:
@@ -145,23 +154,28 @@ class Study:
                     break
                 with self._interruptible:
                     trial, event = executor.next()
+                if self._is_over():
+                    break
                 if isinstance(event, Report):
                     if not self.report(trial, event):
-                        executor.stop()
+                        executor.stop(trial)
                         self.tell(trial)
                 else:
                     self.tell(trial, event)
         finally:
-            executor.stop()
+            executor.close()
             self.close()
 
     def start(self) -> None:
         """Start the evaluator and the strategy, and resume from the journal if it has a past."""
+        self.evaluator.objectives, self.evaluator.limits = self.objectives, self.limits
         self.evaluator.start(self.space, self.task)
+        self._known = Known(self.space, self.evaluator)
         self.strategy = self.evaluator.schedule(self.strategy)
         self.strategy.start(self.space, self._rng)
         if self._journal is not None:
             self._replay(self._journal)
+        self.executor.start(self.evaluator, max((trial.ended for trial in self.trials), default=0.0))
         self._watchers.call("automl_study_started", study=self)
 
     def close(self) -> None:
@@ -173,7 +187,7 @@ class Study:
         """Ask the strategy until it names something new, and begin that trial; None where there is nothing now."""
         if self._again:
             trial = self._again.pop(0)
-            self._begun[trial.number] = time.monotonic()
+            trial.began = self.executor.begin_again(trial.began)
             self._watchers.call("automl_trial_started", study=self, trial=trial)
             return trial
         while True:
@@ -185,10 +199,11 @@ class Study:
                 return None
             key, known = self._meet(candidate)
             if known is None:
-                trial = self._begin(candidate, key)
-                self._begun[trial.number] = time.monotonic()
+                trial = self._begin(candidate, key, self.executor.clock)
                 if self._journal is not None:
-                    self._journal.append({"event": "started", "trial": trial.number, **self._asked(candidate)})
+                    asked = self._asked(candidate)
+                    clock = round(trial.began, 6)
+                    self._journal.append({"event": "started", "trial": trial.number, **asked, "clock": clock})
                 self._watchers.call("automl_trial_started", study=self, trial=trial)
                 return trial
             if self._journal is not None:
@@ -223,7 +238,7 @@ class Study:
         )
         trial.reports.append(report)
         self._watchers.call("automl_trial_reported", study=self, trial=trial, report=report)
-        return self.strategy.keep(trial)
+        return self._keep(trial, report)
 
     def tell(self, trial: Trial, failure: Failure | None = None) -> None:
         """End a trial: score it, write it down, tell the strategy.
@@ -234,8 +249,9 @@ class Study:
             failure = self._flaw(trial)
         if failure is not None:
             trial.error, trial.traceback = failure
-        trial.seconds = time.monotonic() - self._begun.pop(trial.number)
-        record: dict[str, Any] = {"event": "finished", "trial": trial.number, "seconds": round(trial.seconds, 6)}
+        trial.ended = self.executor.clock
+        record: dict[str, Any] = {"event": "finished", "trial": trial.number}
+        record |= {"seconds": round(trial.seconds, 6), "clock": round(trial.ended, 6)}
         if failure is not None:
             record |= {"event": "failed", "reason": failure.reason, "traceback": failure.traceback}
         self._write(record)
@@ -259,6 +275,20 @@ class Study:
         """Say whether another trial is due."""
         return bool(self._again) or (self.ending is None and len(self.trials) + len(self.running) < self.total)
 
+    def _is_over(self) -> bool:
+        """Say whether the executor's hours are spent; what is running is then left."""
+        if not self.executor.is_over:
+            return False
+        self.ending = f"{self.executor.hours:g} hours are spent, after {len(self.trials)} of {self.total} trials"
+        return True
+
+    def _keep(self, trial: Trial, report: Report) -> bool:
+        """Say whether the trial should go on: by its limits before it is trained, by its strategy afterwards."""
+        return self.strategy.keep(trial) if report.fidelity else not self._breaks(report.metrics)
+
+    def _breaks(self, metrics: Mapping[str, float]) -> bool:
+        return any(limit.violation(metrics) for limit in self.limits if limit.metric in metrics)
+
     def _ask(self) -> Candidate | None:
         self._rng.seed(f"{self.seed}/ask/{self._asks}")
         candidate = self.strategy.ask()
@@ -268,14 +298,15 @@ class Study:
 
     def _meet(self, candidate: Candidate) -> tuple[Hashable | None, Trial | None]:
         """Return what the candidate is known by, if repeats are worth the same, and the trial that was the same."""
-        if not self.evaluator.repeatable:
-            return None, None
         key = self._known.key(candidate)
-        return key, self._known.find(key)
+        return key, None if key is None else self._known.find(key)
 
-    def _begin(self, candidate: Candidate, key: Hashable | None) -> Trial:
+    def _begin(self, candidate: Candidate, key: Hashable | None, clock: float) -> Trial:
         number = len(self.trials) + len(self.running)
         trial = Trial(number, candidate, seed=(self.seed << 32) + number)
+        trial.began = clock
+        if candidate.parent is not None:
+            trial.parent = self._by_number[candidate.parent]
         self.running[number] = trial
         if key is not None:
             self._keys[number] = key
@@ -284,11 +315,12 @@ class Study:
     def _told(self, trial: Trial) -> None:
         del self.running[trial.number]
         if trial.error is None:
-            trial.judge(self.objectives)
+            trial.judge(self.objectives, self.limits)
         if self._journal is not None:
             trial.traceback = None  # the journal keeps it
         self._share_domains(trial.architecture)
         self.trials.append(trial)
+        self._by_number[trial.number] = trial
         key = self._keys.pop(trial.number, None)
         if key is not None:
             self._known.add(key, trial)
@@ -308,7 +340,8 @@ class Study:
     def _repeat(self, candidate: Candidate, known: Trial) -> None:
         again = Trial(known.number, candidate, known.seed)
         again.reports, again.error = known.reports, known.error
-        again.scores, again.violation = known.scores, known.violation
+        again.scores, again.violation, again.parent = known.scores, known.violation, known.parent
+        again.began, again.ended = known.began, known.ended
         self.duplicates += 1
         self.ending = self._known.repeat()
         self._rng.seed(f"{self.seed}/duplicate/{self._asks}")
@@ -321,9 +354,9 @@ class Study:
         if not trial.reports:
             return Failure("no report", "")
         metrics = trial.metrics
-        for objective in self.objectives:
-            if objective.metric not in metrics:
-                return Failure(f"no metric `{objective.metric}`; it reported: {', '.join(metrics) or 'none'}", "")
+        for name in self._names:
+            if name not in metrics and not self._breaks(metrics):
+                return Failure(f"no metric `{name}`; it reported: {', '.join(metrics) or 'none'}", "")
         return None
 
     def _give_up(self) -> None:
@@ -368,7 +401,7 @@ class Study:
                 candidate = self._agree(journal, record, self._ask())
                 key, known = self._meet(candidate)
                 if event == "started":
-                    self._begin(candidate, key)
+                    self._begin(candidate, key, record.get("clock", 0.0))
                 else:
                     if known is None or known.number != record["of"]:
                         raise JournalError(
@@ -378,11 +411,12 @@ class Study:
                     self._repeat(candidate, known)
             elif event == "reported":
                 trial = self.running[record["trial"]]
-                trial.reports.append(Report(record["metrics"], record["fidelity"], record.get("gradients", NOTHING)))
-                self.strategy.keep(trial)
+                report = Report(record["metrics"], record["fidelity"], record.get("gradients", NOTHING))
+                trial.reports.append(report)
+                self._keep(trial, report)
             elif event in ("finished", "failed"):
                 trial = self.running[record["trial"]]
-                trial.seconds = record["seconds"]
+                trial.ended = record.get("clock", trial.began + record["seconds"])
                 trial.error, trial.traceback = record.get("reason"), record.get("traceback")
                 self._told(trial)
             elif event != "study":

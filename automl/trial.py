@@ -32,7 +32,7 @@ class Candidate:
 class Report:
     """What an evaluator says of a candidate, each report better informed than the last.
 
-    ``fidelity`` in (0, 1] is the share of the full schedule that the metrics rest on.
+    ``fidelity`` in [0, 1] is the share of the full schedule that the metrics rest on: 0 for what needs no training.
     """
 
     metrics: Mapping[str, float]
@@ -41,34 +41,77 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
+class Cost:
+    """A factor on an objective: (metric / target) to the power alpha up to the target, beta beyond (MnasNet, 2019)."""
+
+    metric: str
+    target: float
+    alpha: float = -0.07
+    beta: float = -0.07
+
+    def factor(self, metrics: Mapping[str, float]) -> float:
+        """Return what the objective is multiplied by: 1 at the target, whatever the powers."""
+        share = max(metrics[self.metric], 1e-12) / self.target
+        return float(share ** (self.alpha if share <= 1 else self.beta))
+
+
+@dataclass(frozen=True, slots=True)
 class Objective:
-    """A metric to make as large ("max") or as small ("min") as can be, within a hard limit if there is one."""
+    """A metric to make as large ("max") or as small ("min") as can be, times a factor for each cost."""
 
     metric: str
     goal: Literal["max", "min"] = "max"
-    limit: float | None = None
+    costs: tuple[Cost, ...] = ()
 
     def score(self, metrics: Mapping[str, float]) -> float:
-        """Return the metric so that higher is better."""
+        """Return what the metrics are worth, so that higher is better."""
         value = metrics[self.metric]
+        for cost in self.costs:
+            value *= cost.factor(metrics)
         return value if self.goal == "max" else -value
 
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that the score rests on."""
+        return (self.metric, *(cost.metric for cost in self.costs))
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A bound that a metric must keep: at most ("min") or at least ("max") so much."""
+
+    metric: str
+    bound: float
+    goal: Literal["max", "min"] = "min"
+
     def violation(self, metrics: Mapping[str, float]) -> float:
-        """Return by which share of the limit the metric breaks it; 0 where it does not."""
-        if self.limit is None:
-            return 0.0
-        over = self.limit - metrics[self.metric] if self.goal == "max" else metrics[self.metric] - self.limit
-        return max(over, 0.0) / (abs(self.limit) or 1.0)
+        """Return by which share of the bound the metric breaks it; 0 where it does not."""
+        over = metrics[self.metric] - self.bound if self.goal == "min" else self.bound - metrics[self.metric]
+        return max(over, 0.0) / (abs(self.bound) or 1.0)
 
 
 class Trial:
     """One evaluation of one candidate, under its number.
 
-    ``seed`` seeds all that the evaluator draws. ``error`` is the reason, as text, where the trial failed.
-    ``scores`` has the value of each objective, higher better; ``violation`` by how much hard limits are broken.
+    ``seed`` seeds all that the evaluator draws. ``parent`` is the trial to go on from, where there is one. ``error``
+    is the reason, as text, where the trial failed. ``scores`` has the value of each objective, higher better, and is
+    empty for a trial that was rejected before they were known; ``violation`` says by how much limits are broken.
+    ``began`` and ``ended`` are seconds of the study's clock.
     """
 
-    __slots__ = ("candidate", "error", "number", "reports", "scores", "seconds", "seed", "traceback", "violation")
+    __slots__ = (
+        "began",
+        "candidate",
+        "ended",
+        "error",
+        "number",
+        "parent",
+        "reports",
+        "scores",
+        "seed",
+        "traceback",
+        "violation",
+    )
 
     def __init__(self, number: int, candidate: Candidate, seed: int) -> None:
         self.number = number
@@ -79,7 +122,9 @@ class Trial:
         self.traceback: str | None = None
         self.scores: tuple[float, ...] = ()
         self.violation = 0.0
-        self.seconds = 0.0
+        self.parent: Trial | None = None
+        self.began = 0.0
+        self.ended = 0.0
 
     @property
     def architecture(self) -> Architecture:
@@ -91,22 +136,55 @@ class Trial:
         return self.reports[-1].metrics if self.reports else NOTHING
 
     @property
+    def seconds(self) -> float:
+        """How long it took, by the study's clock."""
+        return self.ended - self.began
+
+    @property
+    def fidelity(self) -> float:
+        """The share of the full schedule that its last report rests on; 0 before the first."""
+        return self.reports[-1].fidelity if self.reports else 0.0
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether it has a value for each objective."""
+        return self.error is None and bool(self.scores)
+
+    @property
+    def is_rejected(self) -> bool:
+        """Whether it was ended for breaking a limit, before it was trained."""
+        return self.error is None and self.violation > 0 and not self.scores
+
+    @property
     def score(self) -> float:
-        """The value of the first objective, higher better; minus infinity where the trial failed."""
-        return self.scores[0] if self.scores and self.error is None else -math.inf
+        """The value of the first objective, higher better; minus infinity where the trial failed or was rejected."""
+        return self.scores[0] if self.is_scored else -math.inf
 
     @property
     def merit(self) -> tuple[float, float]:
         """What trials are ranked by: legal before illegal, less illegal before more (Deb, 2000), then the score."""
-        if self.error is not None or not self.scores:
+        if self.error is not None or not (self.scores or self.violation):
             return (-math.inf, -math.inf)
-        return (-self.violation, self.scores[0])
+        return (-self.violation, self.scores[0] if self.scores else -math.inf)
 
-    def judge(self, objectives: Sequence[Objective]) -> None:
-        """Score the trial by its last report; raises KeyError for a metric that was not reported."""
+    @property
+    def rank(self) -> tuple[bool, float, tuple[float, float]]:
+        """What makes a trial the best of a study: to be legal, then the fidelity reached, then its merit."""
+        legal = self.is_scored and not self.violation
+        return (legal, self.fidelity if legal else 0.0, self.merit)
+
+    def judge(self, objectives: Sequence[Objective], limits: Sequence[Limit] = ()) -> None:
+        """Score the trial by its last report.
+
+        Raises KeyError for a metric that was not reported, unless the trial breaks a limit that was.
+        """
         metrics = self.metrics
+        if limits:
+            self.violation = sum([limit.violation(metrics) for limit in limits if limit.metric in metrics])
+            if self.violation and not all(name in metrics for one in objectives for name in one.metrics):
+                self.scores = ()
+                return
         self.scores = tuple([objective.score(metrics) for objective in objectives])
-        self.violation = sum([objective.violation(metrics) for objective in objectives if objective.limit is not None])
 
     def __repr__(self) -> str:
         told = f"failed: {self.error}" if self.error is not None else dict(self.metrics)
@@ -130,10 +208,45 @@ def by_reason(trials: Sequence[Trial]) -> list[tuple[str, list[Trial]]]:
     return [(group[0].error or "", group) for group in sorted(groups.values(), key=len, reverse=True)]
 
 
+def full(trials: Sequence[Trial]) -> list[Trial]:
+    """Return the finished trials that break no limit, at the highest fidelity that one of them reached."""
+    legal = [trial for trial in trials if trial.is_scored and not trial.violation]
+    highest = max((trial.fidelity for trial in legal), default=0.0)
+    return [trial for trial in legal if trial.fidelity == highest]
+
+
 def best(trials: Sequence[Trial]) -> Trial | None:
-    """Return the best finished trial at the highest fidelity reached, the earliest of equals; None if all failed."""
-    finished = [trial for trial in trials if trial.error is None and trial.scores]
-    if not finished:
-        return None
-    highest = max(trial.reports[-1].fidelity for trial in finished)
-    return max((trial for trial in finished if trial.reports[-1].fidelity == highest), key=merit)
+    """Return the best trial at the highest fidelity that a legal one reached, the earliest of equals.
+
+    Where none is legal, that which breaks the limits least; None if all failed.
+    """
+    finished = full(trials) or [trial for trial in trials if trial.error is None and trial.violation]
+    return max(finished, key=merit, default=None)
+
+
+class Worth:
+    """One number for each trial, higher better, for strategies that learn from numbers.
+
+    A legal trial is worth its first score. One that breaks limits is worth less than any legal one seen, the more it
+    breaks them the less; a failed one least of all.
+    """
+
+    def __init__(self) -> None:
+        self._low = math.inf
+        self._high = -math.inf
+
+    def see(self, trial: Trial) -> None:
+        """Take note of what legal trials are worth."""
+        if trial.is_scored and not trial.violation:
+            self._low = min(self._low, trial.scores[0])
+            self._high = max(self._high, trial.scores[0])
+
+    def of(self, trial: Trial) -> float:
+        """Return what the trial is worth among those seen."""
+        if trial.is_scored and not trial.violation:
+            return trial.scores[0]
+        known = self._low <= self._high
+        low, spread = (self._low, (self._high - self._low) or 1.0) if known else (0.0, 1.0)
+        if trial.error is not None or not trial.violation:
+            return low - spread
+        return low - spread * trial.violation / (1 + trial.violation)

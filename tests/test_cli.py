@@ -37,7 +37,7 @@ def refused(capsys, *words):
     ("words", "parts"),
     [
         (["space=nasnet"], ["did you mean: automl +space=nasnet strategy=evolution"]),
-        (["+space=nasnett"], ["no space is named 'nasnett' (did you mean 'nasnet'?)", "installed: nasnet, toy"]),
+        (["+space=nasnett"], ["no space is named 'nasnett' (did you mean 'nasnet'?)", "installed: spikenas, toy"]),
         (["+space=toy", "strategy=evolutoin"], ["did you mean 'evolution'?", "random"]),
         (["+space=toy", "space.depht=3"], ["no key 'depht' (did you mean 'depth'?)", "width"]),
         (["+space=toy", "sede=3"], ["no key 'sede' (did you mean 'seed'?)"]),
@@ -53,11 +53,11 @@ def refused(capsys, *words):
         (["+space=toy", "seed=1,2"], ["for a sweep type automl -m +space=toy seed=1,2"]),
         (["+space=toy", "+strategy=evolution"], ["did you mean: automl +space=toy strategy=evolution"]),
         (["+space=toy", "+space=nasnet"], ["chosen twice", "automl +space=toy"]),
-        (["space.depth=3"], ["choose a search space first", "nasnet, toy"]),
+        (["space.depth=3"], ["choose a search space first", "spikenas, toy"]),
         (["+space=toy", "+seed=3"], ["type seed=3"]),
         (["+space=toy", "hydra.run.dir=x"], ["Hydra's own"]),
         (["+space=toy", "bogus"], ["'bogus' is neither a command nor key=value"]),
-        (["+space=toy", "objective.metric=f1"], ["no metric 'f1'", "accuracy, latency_torch_ms, loss"]),
+        (["+space=toy", "objective.metric=f1"], ["no metric 'f1'", "accuracy, latency_ms, latency_torch_ms, loss"]),
         (["+space=toy", "objective.goal=up"], ["objective.goal=up must be one of max, min"]),
         (["+space=toy", "watch=[nope]"], ["no tracker is named 'nope'"]),
         (["+space=toy", "task=synthetic", "task.size=1"], ["task.size=1"]),
@@ -100,7 +100,14 @@ def test_it_runs_whatever_the_order_of_the_words(capsys, tmp_path):
     assert "Ctrl-C" in out[1]
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["schema"] == 1
-    assert summary["trials"] == {"finished": 3, "failed": 0, "interrupted": 0, "duplicates": 0, "total": 3}
+    assert summary["trials"] == {
+        "finished": 3,
+        "failed": 0,
+        "rejected": 0,
+        "interrupted": 0,
+        "duplicates": 0,
+        "total": 3,
+    }
 
 
 def test_it_draws_a_seed_and_writes_it_down(capsys, tmp_path):
@@ -161,13 +168,65 @@ def test_a_sweep_runs_every_job_and_ends_with_a_line_each(capsys):
     assert cli.main(words) == 2
     out, err = capsys.readouterr()
     assert err.count("task.batch_size=0 must be") == 1
-    lines = out.splitlines()[-3:]
+    lines = out.splitlines()[-5:-2]
     assert [line.split()[0] for line in lines] == ["done", "exit", "done"]
 
 
 def test_two_equal_jobs_are_two_runs(capsys, tmp_path):
     assert cli.main([*CHEAP, "seed=0,0", "-m"]) == 0
-    assert len(list((tmp_path / "runs").glob("*/*/summary.json"))) == 2
+    assert len(list((tmp_path / "runs").glob("*/*-sweep-*/*/summary.json"))) == 2
+
+
+def test_the_runs_of_a_sweep_are_in_one_folder_that_says_how_they_ended(capsys, tmp_path):
+    assert cli.main(["-m", *CHEAP, "strategy=random,evolution", "task.batch_size=32,0"]) == 2
+    folder = Path(capsys.readouterr().out.splitlines()[-1])
+    sweep = json.loads((folder / "sweep.json").read_text())
+    assert sweep["command"].startswith("automl -m +space=toy")
+    assert [job["exit"] for job in sweep["jobs"]] == [0, 2, 0, 2]
+    assert [job["folder"] for job in sweep["jobs"]] == ["0-toy-random", None, "2-toy-evolution", None]
+    assert sweep["jobs"][2]["command"].endswith("strategy=evolution task.batch_size=32")
+    assert all((folder / job["folder"] / "summary.json").exists() for job in sweep["jobs"] if job["folder"])
+
+
+def test_a_sweep_that_was_interrupted_goes_on_with_what_is_not_done(capsys, tmp_path, monkeypatch):
+    from automl.experiment import Experiment
+
+    class Stop(KeyboardInterrupt):
+        exit_code = 130
+
+    run = Experiment.run
+
+    def interrupted(self, folder=None):
+        if self.seed == 2:
+            raise Stop
+        return run(self, folder)
+
+    monkeypatch.setattr(Experiment, "run", interrupted)
+    assert cli.main(["-m", *CHEAP, "seed=0,1,2,3"]) == 130
+    out = capsys.readouterr().out
+    assert [line.split()[0] for line in out.splitlines()[-6:-2]] == ["done", "done", "not", "not"]
+    folder = Path(out.splitlines()[-1])
+    before = (folder / "0-toy-evolution" / "journal.jsonl").read_bytes()
+    # the second was begun and cut short, and is to be gone on with in its own folder
+    sweep = json.loads((folder / "sweep.json").read_text())
+    sweep["jobs"][1]["exit"] = None
+    (folder / "sweep.json").write_text(json.dumps(sweep))
+    (folder / "1-toy-evolution" / "summary.json").unlink()
+    monkeypatch.setattr(Experiment, "run", run)
+    assert cli.main(["resume", str(folder)]) == 0
+    sweep = json.loads((folder / "sweep.json").read_text())
+    assert [(job["folder"], job["exit"]) for job in sweep["jobs"]] == [(f"{k}-toy-evolution", 0) for k in range(4)]
+    assert (folder / "0-toy-evolution" / "journal.jsonl").read_bytes() == before
+    capsys.readouterr()
+    assert cli.main(["resume", str(folder), "trials=9"]) == 2
+    assert "is a sweep, which goes on as it was" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["{", '{"schema": 1}', '{"schema": 1, "command": "x", "jobs": [3]}', '{"schema": 9}'])
+def test_a_damaged_sweep_is_refused_by_its_file(capsys, tmp_path, text):
+    (tmp_path / "sweep.json").write_text(text)
+    assert cli.main(["resume", str(tmp_path)]) == 2
+    assert "sweep.json" in capsys.readouterr().err
 
 
 def test_it_stops_when_the_first_trials_all_fail_alike(capsys, tmp_path):
@@ -206,7 +265,7 @@ def test_every_command_has_help(capsys, command):
 def test_help_lists_groups_and_commands_of_plugins_too(capsys, words):
     assert cli.main(words) == 0
     out = capsys.readouterr().out
-    assert "nasnet, toy" in out
+    assert "spikenas, toy" in out
     for command in cli.COMMANDS:
         assert command in out
 
@@ -316,7 +375,7 @@ def test_a_job_that_fails_by_our_fault_does_not_end_a_sweep(capsys, monkeypatch)
     monkeypatch.setattr(Experiment, "run", lambda self, folder=None: 1 // 0 if self.seed == 1 else run(self, folder))
     assert cli.main(["-m", *CHEAP, "seed=0,1,2"]) == 1
     out, err = capsys.readouterr()
-    assert [line.split()[0] for line in out.splitlines()[-3:]] == ["done", "exit", "done"]
+    assert [line.split()[0] for line in out.splitlines()[-5:-2]] == ["done", "exit", "done"]
     assert "our fault: ZeroDivisionError" in err
 
 
@@ -324,3 +383,67 @@ def test_a_refusal_shows_its_traceback_where_that_is_asked_for(capsys, monkeypat
     monkeypatch.setenv("AUTOML_DEBUG", "1")
     assert cli.main(["+space=toy", "trials=0"]) == 2
     assert "Traceback" in capsys.readouterr().err
+
+
+NASNET = ["+space=nasnet", "task=synthetic", "task.size=16", "evaluator.epochs=1", "retrain=none", "trials=3"]
+
+
+def summed(capsys):
+    return json.loads((Path(capsys.readouterr().out.splitlines()[-1]) / "summary.json").read_text())
+
+
+def test_a_candidate_over_a_limit_is_rejected_before_it_is_trained(capsys):
+    assert cli.main([*NASNET, "objective.limits.parameters=130e3", "strategy=random"]) == 0
+    summary = summed(capsys)
+    assert 0 < summary["trials"]["rejected"] < 3
+    assert summary["best"]["metrics"]["parameters"] <= 130e3
+    assert summary["evaluations"] == 3 - summary["trials"]["rejected"]
+
+
+def test_a_limit_that_nothing_keeps_is_said_with_the_nearest_found(capsys):
+    assert cli.main([*NASNET, "objective.limits.parameters=1000", "strategy=random"]) == 2
+    out, err = capsys.readouterr()
+    summary = json.loads((Path(out.splitlines()[-1]) / "summary.json").read_text())
+    nearest = summary["best"]["metrics"]["parameters"]
+    assert (
+        f"no architecture kept objective.limits.parameters=1000: the nearest, trial {summary['best']['trial']}" in err
+    )
+    assert f"has {nearest:,.6g}" in err
+    assert (Path(out.splitlines()[-1]) / "report.html").exists()
+    assert "is ignored" not in err  # no tracker stumbled
+
+
+def test_several_goals_end_with_a_front_its_volume_and_its_knee(capsys):
+    assert cli.main([*NASNET, "objective=pareto", "objective.goals={accuracy: max, loss: min, parameters: min}"]) == 0
+    summary = summed(capsys)
+    assert summary["knee"] in summary["front"]
+    assert len(summary["hypervolume"]["reference"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["objective.limits.flops=1"], ["reports no metric 'flops'", "multiply_adds"]),
+        (["objective.limits.parameters=low"], ["objective.limits", "low"]),
+        (["objective=mnasnet", "objective.target=0"], ["objective.target=0 must be a number, more than 0"]),
+        (["objective=mnasnet", "objective.alpha=0.1"], ["objective.alpha=0.1 must be a number, at most 0"]),
+        (["objective=pareto", "objective.goals={}"], ["asks for nothing"]),
+        (["objective=pareto", "objective.goals={accuracy: up}"], ["objective.goals"]),
+        (["executor=simulated"], ["executor=simulated goes by the metric 'seconds'", "executor=local"]),
+        (["executor.hours=0"], ["executor.hours=0 must be a number, more than 0"]),
+        (["evaluator/inner=training"], ["evaluator/inner has no place"]),
+    ],
+)
+def test_what_is_searched_for_is_checked_before_anything_is_written(capsys, tmp_path, words, parts):
+    sentence = refused(capsys, *NASNET, *words)
+    for part in parts:
+        assert part in sentence
+    assert not (tmp_path / "runs").exists()
+
+
+def test_hours_end_a_search(capsys):
+    assert cli.main([*CHEAP, "evaluator.sleep=0.2", "trials=1000", "executor.hours=0.0003"]) == 0
+    out = capsys.readouterr().out
+    assert "0.0003 hours are spent, after" in out
+    summary = json.loads((Path(out.splitlines()[-1]) / "summary.json").read_text())
+    assert 1 <= summary["trials"]["finished"] < 10

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import random
 import sys
 import weakref
@@ -8,15 +9,18 @@ import weakref
 import psutil
 import pytest
 
-from automl import Candidate, Evaluator, Report, Trial, TrialFailed
-from automl.errors import JournalError, StorageError
-from automl.executor import Failure, Local
+from automl import BadInput, Candidate, Evaluator, Report, Study, Trial, TrialFailed
+from automl.errors import JournalError, SearchFailed, StorageError
+from automl.executor import Failure, Local, Simulated, find
+from automl.journal import Journal, read
 from automl.testing import NO_TASK, Scripted, ToySpace
+from automl_strategies.random import Random
 
 
 def run(evaluator, number=0):
     trial = Trial(number, Candidate(ToySpace().sample(random.Random(0))), 0)
-    executor = Local(evaluator)
+    executor = Local()
+    executor.start(evaluator, 0.0)
     executor.submit(trial)
     assert not executor.free
     told, event = executor.next()
@@ -158,10 +162,10 @@ def test_a_stopped_evaluation_is_closed():
     evaluator.start(ToySpace(), NO_TASK)
     executor, _ = run(evaluator)
     assert not evaluator.closed
-    executor.stop()
+    executor.close()
     assert evaluator.closed
     assert executor.free
-    executor.stop()
+    executor.close()
 
 
 def test_long_chains_of_errors_are_told_and_let_go():
@@ -182,3 +186,102 @@ def test_long_chains_of_errors_are_told_and_let_go():
     assert failure.reason == "ValueError: depth 50"
     assert len(failure.traceback) <= 20_000
     assert sys.exc_info() == (None, None, None)
+
+
+class Recorded(Evaluator):
+    """Takes ``seconds`` by trial number, in two reports."""
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+
+    def evaluate(self, trial):
+        for share in (0.5, 1.0):
+            yield Report({"accuracy": share, "seconds": share * self.seconds[trial.number % len(self.seconds)]}, share)
+
+
+def simulated(seconds, workers, trials=6, hours=None, strategy=None, path=None):
+    journal = None if path is None else Journal(path, {})
+    study = Study(
+        ToySpace(9, 4),
+        strategy or Random(),
+        Recorded(seconds),
+        NO_TASK,
+        trials=trials,
+        executor=Simulated(hours, workers),
+        journal=journal,
+    )
+    study.run()
+    return study
+
+
+def test_simulated_workers_bring_results_in_the_order_of_the_clock():
+    study = simulated([50, 10, 10, 100, 10, 10], workers=2)
+    assert [(trial.number, trial.began, trial.ended) for trial in study.trials] == [
+        (1, 0, 10),
+        (2, 10, 20),
+        (0, 0, 50),
+        (4, 50, 60),
+        (5, 60, 70),
+        (3, 20, 120),
+    ]
+    assert simulated([50, 10, 10, 100, 10, 10], workers=1).executor.clock == 190
+
+
+def test_simulated_workers_run_no_more_trials_than_they_are():
+    study = simulated([7, 3, 5], workers=3, trials=30)
+    events = [(trial.began, 1) for trial in study.trials] + [(trial.ended, -1) for trial in study.trials]
+    busy = most = 0
+    for _, change in sorted(events):
+        busy += change
+        most = max(most, busy)
+    assert most == 3
+
+
+def test_no_trial_is_begun_or_told_after_the_hours():
+    study = simulated([1200, 900], workers=2, trials=100, hours=0.5)
+    assert all(trial.ended <= 1800 for trial in study.trials)
+    assert [trial.number for trial in study.trials] == [1, 0]
+    assert len(study.running) == 2
+    assert study.ending == "0.5 hours are spent, after 2 of 100 trials"
+
+
+class Halving(Random):
+    """Keeps none whose number is odd."""
+
+    def keep(self, trial):
+        return trial.number % 2 == 0
+
+
+def test_a_simulated_trial_that_is_not_kept_frees_its_worker_at_once():
+    study = simulated([100], workers=1, trials=4, strategy=Halving())
+    assert [(trial.began, trial.ended) for trial in study.trials] == [(0, 100), (100, 150), (150, 250), (250, 300)]
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_a_simulated_study_goes_on_from_any_line_of_its_journal(tmp_path, workers):
+    def told(study):
+        return [(trial.number, trial.began, trial.ended, trial.architecture) for trial in study.trials]
+
+    unbroken = simulated([50, 10, 10, 100, 10, 10], workers, 12, strategy=Halving(), path=tmp_path / "unbroken")
+    written = (tmp_path / "unbroken").read_bytes()
+    for number, (_, end) in enumerate(read(tmp_path / "unbroken")):
+        path = tmp_path / f"resumed{number}"
+        path.write_bytes(written[:end])
+        resumed = simulated([50, 10, 10, 100, 10, 10], workers, 12, strategy=Halving(), path=path)
+        assert told(resumed) == told(unbroken)
+
+
+@pytest.mark.parametrize("seconds", [{}, {"seconds": math.nan}, {"seconds": -1.0}, {"seconds": math.inf}])
+def test_a_simulated_trial_without_its_seconds_fails(seconds):
+    class Timeless(Evaluator):
+        def evaluate(self, trial):
+            yield Report({"accuracy": 0.5, **seconds})
+
+    study = Study(ToySpace(), Random(), Timeless(), NO_TASK, trials=1, executor=Simulated())
+    with pytest.raises(SearchFailed, match="no metric `seconds`, by which executor simulated goes"):
+        study.run()
+
+
+def test_an_unknown_executor_is_refused_by_name():
+    with pytest.raises(BadInput, match="no executor is named 'ray'; there are local, simulated"):
+        find("ray")

@@ -19,7 +19,7 @@ FLOORS = [
     {"evaluator"},
     {"journal", "known", "plugins", "measure", "executor", "watching", "notebook"},
     {"study", "runs", "deploy", "config", "explain"},
-    {"testing", "final"},
+    {"testing", "final", "sweeps", "compare", "figures"},
     {"experiment"},
     {"cli"},
     {"__main__"},

@@ -38,7 +38,9 @@ class Training(Trainer):
 
     Metrics: the task's on the validation images (accuracy and loss), train_loss (with label smoothing and the
     auxiliary head's share), parameters and multiply_adds of the network without its training-only parts, and, where
-    an objective names it, latency_torch_ms: the median time for one image on one thread of the CPU in PyTorch.
+    an objective or a limit names them, latency_torch_ms and latency_ms: the median time for one image on one thread
+    of the CPU in PyTorch and, exported, in onnxruntime. A candidate that breaks a limit by one of these costs is
+    rejected before it is trained.
     """
 
     epochs: Annotated[int, Ge(1)] = 5
@@ -71,7 +73,11 @@ class Training(Trainer):
             log.warning("batches are of %d images, for there are no more to train on", images)
 
     def metrics(self) -> frozenset[str]:
-        return frozenset({*self.task.metrics(), "train_loss", "parameters", "multiply_adds", "latency_torch_ms"})
+        costs = {"parameters", "multiply_adds", "latency_ms", "latency_torch_ms"}
+        return frozenset({*self.task.metrics(), "train_loss", *costs})
+
+    def steps(self) -> int:
+        return self.epochs
 
     def epochs_at(self, fidelity: float) -> int:
         """Return how many epochs that share of the schedule is: rounded, halves up, and at least one."""
@@ -89,22 +95,26 @@ class Training(Trainer):
         raise TrialFailed("out of memory")
 
     def _in_a_layout_that_works(self, trial: Trial) -> Iterator[Report]:
-        reported = False
+        reached = -1.0
         try:
             for report in self._evaluate(trial, self._lays_channels_last()):
-                reported = True
+                reached = report.fidelity
                 yield report
             return
         except RuntimeError as error:
-            if reported or not self._is_about_layout(error):
+            if reached > 0 or not self._is_about_layout(error):
                 raise
-        yield from self._evaluate(trial, channels_last=False)
+        for report in self._evaluate(trial, channels_last=False):
+            if report.fidelity > reached:
+                yield report
 
     def _evaluate(self, trial: Trial, channels_last: bool) -> Iterator[Report]:
         architecture = trial.architecture
         until = self.epochs_at(trial.candidate.fidelity)
         saved = self._saved(trial.candidate.parent, architecture)
         learner, costs = self._learner(architecture, trial.seed, channels_last, saved)
+        if any(limit.metric in costs for limit in self.limits):
+            yield Report(costs, 0.0)
         started = time.monotonic()
 
         def look_at_the_clock() -> None:
@@ -213,6 +223,7 @@ class Training(Trainer):
         import torch
 
         from automl import measure
+        from automl.deploy import latency
         from automl_evaluators.batches import seed_of
         from automl_evaluators.learner import Learner, Recipe, drawing, seed_all
 
@@ -228,6 +239,8 @@ class Training(Trainer):
         }
         if "latency_torch_ms" in self.wanted:
             costs["latency_torch_ms"] = measure.torch_latency(network, image).median_ms
+        if "latency_ms" in self.wanted:
+            costs["latency_ms"] = latency(network, self.task).median_ms
         fabric = self._fabric()
         recipe = Recipe(
             self.epochs,

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Le
 
-from automl import BadInput, Candidate, Space, Strategy, Trial, merit
+from automl import BadInput, Candidate, Space, Strategy, Trial
+from automl.pareto import ranked
 
 
 @dataclass
@@ -39,7 +40,7 @@ class Evolution(Strategy):
         self.asked += 1
         if self.asked <= self.population or not self.alive:
             return Candidate(self.space.sample(self.rng))
-        parent = max(self.rng.choices(self.alive, k=self.tournament), key=merit)
+        parent = ranked(self.rng.choices(self.alive, k=self.tournament))[0]
         if self.rng.random() < self.identity:
             return Candidate(parent.architecture)
         return Candidate(self.space.mutate(parent.architecture, self.rng))

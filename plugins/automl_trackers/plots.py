@@ -94,7 +94,7 @@ def curve(trials: Sequence[Trial], objective: Objective) -> Markup:
     """
     metric = objective.metric
     trials = sorted(trials, key=lambda trial: trial.number)
-    scored = [trial for trial in trials if trial.error is None and trial.scores]
+    scored = [trial for trial in trials if trial.is_scored]
     failed = [trial for trial in trials if trial.error is not None]
     foot, last = HEIGHT - _BOTTOM, max((trial.number for trial in trials), default=0)
     bottom = foot - (22 if failed else 0)
@@ -234,7 +234,7 @@ def _best_so_far(trials: Sequence[Trial]) -> list[Trial]:
     best: list[Trial] = []
     key = None
     for trial in trials:
-        now = (trial.reports[-1].fidelity, trial.merit)
+        now = trial.rank
         if key is None or now > key:
             key = now
             best.append(trial)

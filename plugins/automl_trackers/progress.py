@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 from annotated_types import Gt
 
-from automl import Report, Trial, best, hookimpl
+from automl import Report, Trial, hookimpl
 from automl.errors import printable
 from automl_trackers.markup import short
 
@@ -52,8 +52,9 @@ class Progress:
         self._next_line = self._began  # when the next plain line may be written
         self._resumed = len(study.trials)
         self._failed = len(study.failed)
-        self._best = best(study.trials)
-        self._rank = _rank(self._best)
+        self._best = max(
+            (trial for trial in study.trials if trial.is_scored), key=lambda trial: trial.rank, default=None
+        )
         self._now: Trial | None = None
         self._retrained: Report | None = None
         if self._out.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
@@ -78,8 +79,8 @@ class Progress:
         self._last_end = self.clock()
         if trial.error is not None:
             self._failed += 1
-        elif (rank := _rank(trial)) > self._rank:
-            self._best, self._rank = trial, rank
+        elif trial.is_scored and (self._best is None or trial.rank > self._best.rank):
+            self._best = trial
         if self._live is None and self._last_end >= self._next_line:
             self._write()
 
@@ -177,13 +178,6 @@ class Progress:
         grid.add_column(no_wrap=True, overflow="ellipsis")
         grid.add_row(ProgressBar(total=1.0, completed=min(share, 1.0), width=_BAR), Text(self.line()))
         return grid
-
-
-def _rank(trial: Trial | None) -> tuple[float, tuple[float, float]]:
-    """Return what makes a trial the best: the fidelity reached, then its merit, as ``automl.best`` has it."""
-    if trial is None or not trial.reports:
-        return (0.0, (0.0, 0.0))
-    return (trial.reports[-1].fidelity, trial.merit)
 
 
 def _how_far(study: Study, trainer: object, report: Report, until: float) -> str:

@@ -84,9 +84,10 @@ def _hash(text: str) -> str:
 def _contents(run: Run, rows: int) -> dict[str, Any]:
     sheet, heading = Sheet(run.summary), Sheet(run.heading)
     trials, objective = run.trials, run.objectives[0]
-    finished = [trial for trial in trials if trial.error is None]
+    finished = [trial for trial in trials if trial.is_scored]
     names = [name for key in ("space", "strategy", "task") if (name := heading.text(key))]
-    best = run.best
+    best = run.best if finished else None
+    knee = sheet.number("knee")
     groups = tables.failures(trials)
     price, priced, front = _priced(run, objective)
     listed_front = front or run.front
@@ -99,7 +100,8 @@ def _contents(run: Run, rows: int) -> dict[str, Any]:
         "objectives": run.objectives,
         "trials": trials,
         "finished": finished,
-        "failed": len(trials) - len(finished),
+        "failed": sum(trial.error is not None for trial in trials),
+        "rejected": sum(trial.is_rejected for trial in trials),
         "interrupted": run.interrupted,
         "duplicates": run.duplicates,
         "total": sheet.number("trials", "total"),
@@ -121,6 +123,8 @@ def _contents(run: Run, rows: int) -> dict[str, Any]:
         "cost": plots.cost(priced, front, price[0], price[1], best) if price is not None else None,
         "price": price,
         "front": front,
+        "volume": sheet.number("hypervolume", "value"),
+        "knee": None if knee is None else int(knee),
         "cells": _cells(sheet),
         "retraining": _retraining(sheet),
         "groups": groups[: tables.GROUPS],
@@ -138,14 +142,12 @@ def _priced(run: Run, objective: Objective) -> tuple[tuple[str, str] | None, lis
 
     The front is of the trials at the highest fidelity reached: less training makes no network better.
     """
-    finished = [trial for trial in run.trials if trial.error is None]
+    finished = [trial for trial in run.trials if trial.is_scored]
     metric = "accuracy" if any("accuracy" in trial.metrics for trial in finished) else objective.metric
     for price in _PRICES:
         both = [trial for trial in finished if price in trial.metrics and metric in trial.metrics]
         if both and metric != price and (metric != objective.metric or objective.goal == "max"):
-            highest = max(trial.reports[-1].fidelity for trial in both)
-            full = [trial for trial in both if trial.reports[-1].fidelity == highest]
-            front = pareto.front(full, [Objective(metric), Objective(price, "min")])
+            front = pareto.front(both, [Objective(metric), Objective(price, "min")])
             if front:
                 return (metric, price), both, front
     return None, [], []

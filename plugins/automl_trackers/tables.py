@@ -89,6 +89,8 @@ def table(run: Run, front: Sequence[Trial], groups: Sequence[Failures], most: in
             state = "interrupted"
         elif trial.error is not None:
             state = "failed"
+        elif trial.is_rejected:
+            state = "rejected"
         elif best is not None and trial.number == best.number:
             state = "best"
         elif trial.violation:

@@ -9,7 +9,7 @@ from statistics import fmean
 
 import pytest
 
-from automl import BadInput, Candidate, Evaluator, Objective, Op, Options, Report, Space, Trial, TrialFailed
+from automl import BadInput, Candidate, Evaluator, Limit, Objective, Op, Options, Report, Space, Trial, TrialFailed
 from automl.study import Study
 from automl.testing import NO_TASK, Checksum, ToySpace, check_strategy
 from automl_strategies.evolution import Evolution
@@ -143,11 +143,10 @@ def test_a_failed_trial_is_never_a_parent():
 
 def test_what_breaks_a_limit_loses_against_all_that_does_not():
     strategy = started(Evolution(population=2, tournament=2, identity=1.0))
-    objectives = (Objective("accuracy"), Objective("madds", "min", limit=10))
     for number, (accuracy, madds) in enumerate([(0.9, 20), (0.1, 10)]):
         trial = Trial(number, Candidate(ToySpace(1, 2).read({"d0": number})), 0)
         trial.reports = [Report({"accuracy": accuracy, "madds": madds})]
-        trial.judge(objectives)
+        trial.judge([Objective("accuracy")], [Limit("madds", 10)])
         strategy.tell(trial)
     strategy.asked = 2
     picked = [strategy.ask().architecture.values["d0"] for _ in range(4_000)]

@@ -1,0 +1,95 @@
+"""A sweep: every combination of settings, a run each, in one folder."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from automl import runs
+from automl.errors import BadInput, printable
+from automl.files import make_folder, write_json
+
+SCHEMA = 1
+
+
+class Sweep:
+    """The jobs of a sweep, the folder of each inside the sweep's own, and how they ended; kept in ``sweep.json``."""
+
+    def __init__(self, root: Path, command: str, jobs: Sequence[Sequence[str]]) -> None:
+        """Plan a sweep under ``root``; its folder is made when the first job needs one."""
+        self._root = root
+        self.folder: Path | None = None
+        self.command = command
+        self.jobs: list[dict[str, Any]] = [{"words": list(words), "folder": None, "exit": None} for words in jobs]
+
+    @classmethod
+    def read(cls, folder: Path) -> Sweep:
+        """Return the sweep of a folder, to be gone on with; raises BadInput where sweep.json is damaged."""
+        found = runs.read_json(folder / "sweep.json")
+        try:
+            sweep = cls(
+                folder.parent, str(found["command"]), [[str(word) for word in job["words"]] for job in found["jobs"]]
+            )
+            for job, known in zip(sweep.jobs, found["jobs"], strict=True):
+                inside = None if known["folder"] is None else Path(str(known["folder"])).name  # never outside of it
+                job |= {"folder": inside, "exit": known["exit"]}
+        except (KeyError, TypeError) as error:
+            raise BadInput(f"{folder / 'sweep.json'} is no list of jobs ({error}): start the sweep again") from error
+        sweep.folder = folder
+        return sweep
+
+    def run(
+        self,
+        start: Callable[[list[str], Callable[[str], Path]], int],
+        go_on: Callable[[Path], int],
+    ) -> int:
+        """Run every job that is not done, whatever another does, and end with a line a job.
+
+        ``start`` is given the words of a job and what makes its folder, ``go_on`` the folder of one begun before;
+        both return an exit code. Returns 0 where all are done, 2 where all others were bad input, else 1.
+        """
+        try:
+            for number, job in enumerate(self.jobs):
+                if job["exit"] == 0:
+                    continue
+                print(f"[{number + 1}/{len(self.jobs)}] {_command(job['words'])}", flush=True)
+                if job["folder"] is None:
+                    job["exit"] = start(job["words"], lambda label, number=number: self._make(number, label))  # type: ignore[misc]
+                else:
+                    assert self.folder is not None
+                    job["exit"] = go_on(self.folder / job["folder"])
+                self._write()
+        finally:
+            print()
+            for job in self.jobs:
+                code = job["exit"]
+                ended = "not done" if code is None else "done" if code == 0 else f"exit {code}"
+                print(f"{ended:<10}{_command(job['words'])}")
+            if self.folder is not None:
+                self._write()
+                print(f"Compare them: automl compare {shlex.quote(str(self.folder))} --out comparison")
+                print(self.folder, flush=True)
+        failed = {job["exit"] for job in self.jobs if job["exit"]}
+        return 2 if failed == {2} else int(bool(failed))
+
+    def _make(self, number: int, label: str) -> Path:
+        """Return a new folder for a job, in the sweep's."""
+        if self.folder is None:
+            self.folder = runs.create(self._root, "sweep", latest=False)
+        path = self.folder / f"{number}-{label}"
+        make_folder(path)
+        runs.point(self._root / "latest", path)
+        self.jobs[number]["folder"] = path.name
+        self._write()
+        return path
+
+    def _write(self) -> None:
+        if self.folder is not None:
+            jobs = [{**job, "command": _command(job["words"])} for job in self.jobs]
+            write_json(self.folder / "sweep.json", {"schema": SCHEMA, "command": self.command, "jobs": jobs})
+
+
+def _command(words: Sequence[str]) -> str:
+    return printable(shlex.join(["automl", *words]))
