@@ -8,4 +8,9 @@ from automl import hookimpl
 @hookimpl
 def automl_spaces() -> Mapping[str, str]:
     """Return the spaces by name."""
-    return {"nasnet": "automl_spaces.nasnet:NASNet"}
+    return {
+        "darts": "automl_spaces.darts:DARTS",
+        "nasbench201": "automl_spaces.nasbench201:NASBench201",
+        "nasnet": "automl_spaces.nasnet:NASNet",
+        "spikenas": "automl_spaces.spikenas:Spikenas",
+    }

@@ -12,6 +12,7 @@ from automl import BadInput, Choose, Options, Space, Task
 from automl.errors import near_miss
 from automl_spaces.cells import Block, Cells, canonical, edges
 from automl_spaces.genotypes import PAPER, genotype
+from automl_spaces.image_sizes import check_size
 from automl_spaces.operations import NASNET_OPERATIONS, OPERATIONS
 
 if TYPE_CHECKING:
@@ -104,15 +105,7 @@ class NASNet(Space[Cells]):
         return CellNetwork(blueprint, plan, task.input, task.outputs)
 
     def check(self, task: Task) -> None:
-        halvings = self.reductions + (0 if self.skeleton == "cifar" else 3)
-        least = max(8, 2**halvings)  # below 8 the largest windows, of 7 x 7, see mostly what is beyond the edge
-        height, width = task.input[1:]
-        if min(height, width) < least:
-            fewer = " or fewer space.reductions" if least > 8 and self.reductions else ""
-            raise BadInput(
-                f"space nasnet with {self.reductions} reductions needs images of at least {least} x {least} pixels, "
-                f"and these are {height} x {width}: give task.size={least}{fewer}"
-            )
+        check_size("nasnet", task, self.reductions + (0 if self.skeleton == "cifar" else 3), self.reductions)
 
     def canonical(self, blueprint: Cells) -> str:
         reduce = "" if blueprint.reduce is None else canonical(blueprint.reduce)

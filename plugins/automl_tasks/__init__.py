@@ -14,5 +14,6 @@ def automl_tasks() -> Mapping[str, str]:
         "fashion_mnist": "automl_tasks.mnist:FashionMNIST",
         "image_folder": "automl_tasks.image_folder:ImageFolder",
         "mnist": "automl_tasks.mnist:MNIST",
+        "recorded": "automl_tasks.recorded:Recorded",
         "synthetic": "automl_tasks.synthetic:Synthetic",
     }
