@@ -210,6 +210,20 @@ def _report(words: list[str]) -> int:
     return 0
 
 
+def _compare(words: list[str]) -> int:
+    parser = _parser("compare", "Compare the methods of a sweep: curves, ranks, a table, references, commands.")
+    parser.add_argument("sweep", nargs="+", help="folders of sweeps, or run folders")
+    parser.add_argument("--out", required=True, help="the folder for what is written")
+    given = parser.parse_args(words)
+    from automl.comparison import compare
+
+    out = Path(given.out)
+    for sentence in compare([Path(folder) for folder in given.sweep], out):
+        print(sentence)
+    print(out)
+    return 0
+
+
 def _export(words: list[str]) -> int:
     parser = _parser("export", "Write model.onnx of a run anew and check it against PyTorch.")
     parser.add_argument("run", nargs="?", help="a run folder; default: the latest")
@@ -309,6 +323,7 @@ def _doctor(words: list[str]) -> int:
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "resume": _resume,
     "report": _report,
+    "compare": _compare,
     "export": _export,
     "predict": _predict,
     "plugins": _plugins,
@@ -318,6 +333,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
 _SENTENCES = {
     "resume": "go on with a run, or extend it",
     "report": "write the report of runs anew",
+    "compare": "compare the methods of a sweep, for a paper",
     "export": "write model.onnx of a run anew",
     "predict": "say what a run's network sees in images",
     "plugins": "list what is installed",

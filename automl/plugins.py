@@ -181,7 +181,7 @@ class Registry:
 def construct(cls: type[Any], values: Mapping[str, Any], prefix: str) -> Any:
     """Return an instance of a dataclass from plain values, each checked against its annotation, strictly.
 
-    A component inside another is given as it is. Raises BadInput naming ``prefix.field``, the value and what is allowed.
+    A component inside another is given as it is. Raises BadInput naming ``prefix.field``, value and what is allowed.
     """
     types = settings(cls)
     for key in values:

@@ -29,7 +29,7 @@ def root() -> Path:
 
 
 def create(root: Path, label: str, *, latest: bool = True) -> Path:
-    """Make ``root/<date>/<time>-<label>-<4 letters>``, which nobody else has; ``root/latest`` is made to point to it."""
+    """Make ``root/<date>/<time>-<label>-<4 letters>``, which nobody else has; have ``root/latest`` point to it."""
     while True:
         now = datetime.now()
         letters = "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(4))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from automl.task import Task
 
 Blueprint = TypeVar("Blueprint")
-Policy = Callable[[str, Domain], Any]
+Policy = Callable[..., Any]  # of a decision's name and domain, and of its context where make is told so
 
 
 class Space(ABC, Generic[Blueprint]):
@@ -44,8 +44,11 @@ class Space(ABC, Generic[Blueprint]):
     def check(self, task: Task) -> None:
         """Raise BadInput where no architecture of this space fits the task, naming the least that works."""
 
-    def make(self, policy: Policy) -> Architecture:
-        """Describe one architecture, each decision answered by ``policy(name, domain)``."""
+    def make(self, policy: Policy, *, with_context: bool = False) -> Architecture:
+        """Describe one architecture, each decision answered by ``policy(name, domain)``.
+
+        With context, by ``policy(name, domain, context)``: the vector that describes the decision, or None.
+        """
         values: dict[str, Any] = {}
         domains: dict[str, Domain] = {}
         contexts: dict[str, Sequence[float]] | None = None
@@ -55,7 +58,7 @@ class Space(ABC, Generic[Blueprint]):
             if name in values:
                 raise BadInput(f"space {type(self).__name__} makes the decision {name!r} twice: give it another name")
             domain = as_domain(name, domain)
-            value = policy(name, domain)
+            value = policy(name, domain, context) if with_context else policy(name, domain)
             values[name] = value
             domains[name] = domain
             if context is not None:

@@ -27,6 +27,7 @@ from automl.watching import Watchers
 if TYPE_CHECKING:
     import pandas
 
+MOST_WAITING = 100  # repeats of one running trial, after which its end is waited for
 FIRST_FAILURES = 5  # so many trials at the start, all failed alike, end a study
 
 
@@ -79,6 +80,8 @@ class Study:
         self._known: Known
         self._by_number: dict[int, Trial] = {}  # the told trials
         self._keys: dict[int, Hashable] = {}  # of the running trials, where a repeat would be worth the same
+        self._busy: dict[Hashable, int] = {}  # the same, the other way round
+        self._waiting: dict[int, list[Candidate]] = {}  # repeats of a running trial, to be told with it
         self._again: list[Trial] = []  # were running when the journal ended, and are to be submitted again
         self._begun_again: frozenset[int] = frozenset()
         self._names = list(dict.fromkeys(name for one in self.objectives for name in one.metrics))
@@ -198,6 +201,11 @@ class Study:
                     self.ending = f"the strategy asked for nothing more after {told} of {total} trials"
                 return None
             key, known = self._meet(candidate)
+            if known is None and key in self._busy:
+                self._write({"event": "duplicate", "of": self._busy[key], **self._asked(candidate)})
+                if self._wait(candidate, key):
+                    continue
+                return None
             if known is None:
                 trial = self._begin(candidate, key, self.executor.clock)
                 if self._journal is not None:
@@ -310,7 +318,14 @@ class Study:
         self.running[number] = trial
         if key is not None:
             self._keys[number] = key
+            self._busy[key] = number
         return trial
+
+    def _wait(self, candidate: Candidate, key: Hashable) -> bool:
+        """Have a repeat of a running trial told when that is; say whether it makes sense to ask for another."""
+        waiting = self._waiting.setdefault(self._busy[key], [])
+        waiting.append(candidate)
+        return len(waiting) < MOST_WAITING
 
     def _told(self, trial: Trial) -> None:
         del self.running[trial.number]
@@ -324,8 +339,11 @@ class Study:
         key = self._keys.pop(trial.number, None)
         if key is not None:
             self._known.add(key, trial)
+            del self._busy[key]
         self._rng.seed(f"{self.seed}/tell/{trial.number}")
         self.strategy.tell(trial)
+        for candidate in self._waiting.pop(trial.number, ()):
+            self._repeat(candidate, trial)
 
     def _share_domains(self, architecture: Architecture) -> None:
         """Have architectures with the same decisions share one dict of domains: it is most of their weight."""
@@ -402,6 +420,8 @@ class Study:
                 key, known = self._meet(candidate)
                 if event == "started":
                     self._begin(candidate, key, record.get("clock", 0.0))
+                elif known is None and key in self._busy and self._busy[key] == record["of"]:
+                    self._wait(candidate, key)
                 else:
                     if known is None or known.number != record["of"]:
                         raise JournalError(

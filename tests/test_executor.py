@@ -285,3 +285,39 @@ def test_a_simulated_trial_without_its_seconds_fails(seconds):
 def test_an_unknown_executor_is_refused_by_name():
     with pytest.raises(BadInput, match="no executor is named 'ray'; there are local, simulated"):
         find("ray")
+
+
+class Repeating(Random):
+    """Asks for each architecture twice in a row."""
+
+    def ask(self):
+        self.asked = getattr(self, "asked", -1) + 1
+        if self.asked % 2 == 0:
+            self.last = super().ask()
+        return Candidate(self.last.architecture)
+
+    def tell(self, trial):
+        self.told = [*getattr(self, "told", []), trial.number]
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_a_repeat_of_a_running_trial_waits_for_it_and_is_told_with_it(tmp_path, workers):
+    study = simulated([50, 10, 30], workers, 9, strategy=Repeating(), path=tmp_path / "unbroken")
+    assert len({trial.architecture for trial in study.trials}) == 9
+    assert study.duplicates in (8, 9)  # of the last trial the repeat need not be asked for
+    told = study.strategy.told
+    assert all(told.count(number) == 2 for number in range(8))
+    written = (tmp_path / "unbroken").read_bytes()
+    for number, (_, end) in enumerate(read(tmp_path / "unbroken")):
+        path = tmp_path / f"resumed{number}"
+        path.write_bytes(written[:end])
+        resumed = simulated([50, 10, 30], workers, 9, strategy=Repeating(), path=path)
+        assert resumed.strategy.told == told
+
+
+@pytest.mark.parametrize("workers", [2, 5])
+def test_a_space_smaller_than_the_workers_is_evaluated_once(workers):
+    study = Study(ToySpace(1, 3), Random(), Recorded([5]), NO_TASK, trials=100, executor=Simulated(None, workers))
+    study.run()
+    assert sorted(trial.architecture.values["d0"] for trial in study.trials) == [0, 1, 2]
+    assert study.ending == "the space is exhausted: all its 3 architectures are evaluated"

@@ -8,4 +8,11 @@ from automl import hookimpl
 @hookimpl
 def automl_evaluators() -> Mapping[str, str]:
     """Return the evaluators by name."""
-    return {"training": "automl_evaluators.training:Training"}
+    return {
+        "asha": "automl_evaluators.asha:ASHA",
+        "curve": "automl_evaluators.curve:Curve",
+        "hyperband": "automl_evaluators.hyperband:Hyperband",
+        "successive_halving": "automl_evaluators.successive_halving:SuccessiveHalving",
+        "tabular": "automl_evaluators.tabular:Tabular",
+        "training": "automl_evaluators.training:Training",
+    }

@@ -100,7 +100,7 @@ class Method:
     @property
     def is_random(self) -> bool:
         """Whether it is random search, whatever evaluates."""
-        return _component(self.settings.get("strategy"))["name"] == "random"
+        return bool(_component(self.settings.get("strategy"))["name"] == "random")
 
 
 @dataclass

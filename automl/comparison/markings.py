@@ -13,7 +13,7 @@ _TEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
+    '"': r"\symbol{34}",
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
 }
 

@@ -7,9 +7,9 @@ import string
 from collections.abc import Iterable
 from pathlib import Path
 
+from automl.comparison.markings import tex
 from automl.config import folder
 from automl.errors import printable
-from automl.markings import tex
 
 _CITED = re.compile(r'# (?P<authors>[^"]+), "(?P<title>[^"]+)", (?P<venue>.+) (?P<year>\d{4})\.?')
 

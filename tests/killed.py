@@ -1,0 +1,110 @@
+"""Kills a study at random instants, resumes it, and says what became of it; a process of its own, which forks.
+
+    python tests/killed.py hyperband-tpe FOLDER KILLS SEED
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+import traceback
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from automl import Evaluator, Report
+from automl.journal import Journal
+from automl.plugins import Registry
+from automl.study import Study
+from automl.testing import NO_TASK, ConditionalSpace, story
+
+
+@dataclass
+class Stepped(Evaluator):
+    """Takes a millisecond a step, and goes on from the file that its parent left."""
+
+    epochs: int = 9
+
+    def steps(self):
+        return self.epochs
+
+    def evaluate(self, trial):
+        until = round(trial.candidate.fidelity * self.epochs)
+        done = 0
+        if trial.candidate.parent is not None:
+            left = json.loads((self.folder / f"{trial.candidate.parent}.json").read_text())
+            assert left["decisions"] == trial.architecture.to_json(), "a parent of another architecture"
+            done = left["steps"]
+        worth = zlib.crc32(json.dumps(trial.architecture.to_json()).encode()) / 2**32
+        while done < until:
+            time.sleep(0.001)
+            done += 1
+            if done == until:
+                aside = self.folder / f".{trial.number}.json"
+                aside.write_text(json.dumps({"decisions": trial.architecture.to_json(), "steps": done}))
+                aside.replace(self.folder / f"{trial.number}.json")
+            yield Report({"accuracy": worth * (1 - 0.5**done)}, done / self.epochs)
+
+
+def study(kind: str, folder: Path) -> Study:
+    folder.mkdir(exist_ok=True)
+    registry = Registry()
+    evaluator: Evaluator = Stepped()
+    if kind.startswith("hyperband"):
+        evaluator = registry.build("evaluator", {"name": "hyperband", "inner": "training"})
+        evaluator.inner = Stepped()
+    evaluator.folder = folder
+    strategy = registry.build("strategy", {"name": kind.rpartition("-")[2]})
+    return Study(
+        ConditionalSpace(), strategy, evaluator, NO_TASK, trials=60, seed=3, journal=Journal(folder / "journal", {})
+    )
+
+
+def forked(kind: str, folder: Path, after: float | None) -> bool:
+    """Run the study in a child, killed after so many seconds; say whether it came to its end."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            study(kind, folder).run()
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    if after is not None:
+        time.sleep(after)
+        os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    if os.WIFEXITED(status) and os.WEXITSTATUS(status):
+        sys.exit(f"the study failed by itself in {folder}")
+    return os.WIFEXITED(status)
+
+
+def main(kind: str, root: Path, kills: int, seed: int) -> None:
+    rng = random.Random(seed)
+    forked(kind, root / "warm", None)  # what is imported at the first run is imported in each child anew
+    began = time.monotonic()
+    forked(kind, root / "unbroken", None)
+    took = time.monotonic() - began
+    unbroken = story(root / "unbroken" / "journal")
+    cut = 0
+    for number in range(kills):
+        folder = root / str(number)
+        cut += not forked(kind, folder, rng.random() * took)
+        if number % 3 == 0:
+            forked(kind, folder, rng.random() * took)  # and once more while it is resumed
+        forked(kind, folder, None)
+        if story(folder / "journal") != unbroken:
+            sys.exit(f"the journal in {folder} differs from the unbroken one")
+    numbers = [record["trial"] for record in unbroken if record["event"] == "finished"]
+    parents = [record["parent"] for record in unbroken if record["event"] == "started"]
+    print(json.dumps({"killed": cut, "finished": sorted(numbers), "parents": parents}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))

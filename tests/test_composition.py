@@ -1,0 +1,90 @@
+"""Every space with every strategy with every evaluator: each goes through the same door, or is refused with a word."""
+
+from __future__ import annotations
+
+import json
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from automl import BadInput, config
+from automl.experiment import Experiment
+from automl.plugins import Registry
+
+REGISTRY = Registry()
+SMALL = {
+    "nasnet": ["space.blocks=1", "space.channels=4", "space.reductions=1"],
+    "darts": ["space.cells=1", "space.channels=4"],
+    "nasbench201": ["space.cells=1", "space.channels=4"],
+}
+WRAPPERS = {"hyperband", "successive_halving", "asha", "curve"}
+REFUSED = {  # the pairs that cannot work, and the word that says why; docs/methods.md lists them
+    ("nasnet", "tabular"): "table nasbench201 holds cells of six edges",
+    ("darts", "tabular"): "table nasbench201 holds cells of six edges",
+    ("toy", "tabular"): "table nasbench201 holds cells of six edges",
+    ("spikenas", "training"): "evaluator=tabular",
+}
+SPACES, STRATEGIES, EVALUATORS = (REGISTRY.names(kind) for kind in ("space", "strategy", "evaluator"))
+
+
+def words(space, strategy, evaluator):
+    chosen = [f"+space={space}", f"strategy={strategy}", f"evaluator={evaluator}", "trials=3", "watch=[]"]
+    chosen += SMALL.get(space, [])
+    inner = "evaluator"
+    if evaluator in WRAPPERS:
+        inner = "evaluator.inner"
+        chosen.append(f"evaluator/inner={'tabular' if space == 'spikenas' else 'training'}")
+    if space == "spikenas" and (evaluator in WRAPPERS or evaluator == "tabular"):
+        chosen.append(f"{inner}.table=spikenas")
+    elif evaluator == "training" or evaluator in WRAPPERS:
+        chosen += [f"{inner}.epochs=2", f"{inner}.learning_rate=0.05"]
+    if "tabular" not in "".join(chosen):
+        chosen += ["retrain=none", "task=synthetic", "task.count=40", "task.size=8"]
+    return chosen
+
+
+def run(chosen):
+    experiment = Experiment(config.compose(chosen, REGISTRY), REGISTRY)
+    return experiment.run()
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("space", "evaluator"), [*product(SPACES, EVALUATORS)])
+def test_every_strategy_runs_on_every_space_with_every_evaluator(space, evaluator, request, monkeypatch):
+    if evaluator == "tabular" or (space == "spikenas" and evaluator in WRAPPERS):
+        monkeypatch.setenv("AUTOML_DATA", str(request.getfixturevalue("data")))
+    for strategy in STRATEGIES:
+        chosen = words(space, strategy, evaluator)
+        if (space, evaluator) in REFUSED:
+            with pytest.raises(BadInput, match=REFUSED[space, evaluator]):
+                run(chosen)
+            assert not Path("runs").exists()
+            continue
+        study = run(chosen)
+        assert len(study.trials) == 3
+        assert study.failed == [], (strategy, study.failed[0].error)
+        assert json.loads((study.directory / "summary.json").read_text())["best"] is not None
+        assert not any("edge" in reason for reason in study.summary["warnings"])
+
+
+def test_what_cannot_work_is_listed_in_the_docs():
+    listed = (Path(__file__).parents[1] / "docs" / "methods.md").read_text()
+    for space, evaluator in REFUSED:
+        if space != "toy":
+            assert f"| `{space}` | `{evaluator}` |" in listed
+    assert set(REFUSED) <= set(product(SPACES, EVALUATORS))
+
+
+def test_the_loop_knows_no_kind_of_component():
+    text = (Path(__file__).parents[1] / "automl" / "study.py").read_text()
+    kinds = [kind.capitalize() for kind in ("space", "strategy", "evaluator", "executor")]
+    assert not any(f"isinstance({word}" in text for word in ("self.space", "self.strategy", "self.evaluator"))
+    assert not any(f", {kind})" in text for kind in kinds)
+    for name in {*STRATEGIES, *EVALUATORS, *SPACES} - {"toy", "random"}:
+        assert f'"{name}"' not in text

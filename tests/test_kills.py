@@ -1,0 +1,32 @@
+"""Studies that are killed at any instant and resumed: no trial lost, doubled or orphaned, the journal as if unbroken."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+KILLS = 50
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.parametrize("kind", ["hyperband-tpe", "reinforce"])
+def test_a_study_killed_at_random_instants_ends_as_if_it_had_not_been(tmp_path, kind):
+    killed = subprocess.run(
+        [sys.executable, Path(__file__).parent / "killed.py", kind, tmp_path, str(KILLS), "0"],
+        capture_output=True,
+        text=True,
+        timeout=500,
+        env={**{key: value for key, value in os.environ.items() if "COV" not in key}, "OMP_NUM_THREADS": "1"},
+    )
+    assert killed.returncode == 0, killed.stderr[-2_000:]
+    told = json.loads(killed.stdout.splitlines()[-1])
+    assert told["killed"] > KILLS // 2
+    assert told["finished"] == list(range(60))
+    if kind.startswith("hyperband"):
+        assert sum(parent is not None for parent in told["parents"]) > 10  # promotions went on from their parents
