@@ -51,7 +51,7 @@ class Stepped(Evaluator):
 
 
 def study(kind: str, folder: Path) -> Study:
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     registry = Registry()
     evaluator: Evaluator = Stepped()
     if kind.startswith("hyperband"):
