@@ -82,9 +82,12 @@ class Executor(ABC):
 class Local(Executor):
     """Evaluates in this process, one candidate after the other."""
 
+    def __post_init__(self) -> None:
+        self._running: tuple[Trial, Generator[Report]] | None = None
+        self._zero = time.monotonic()
+
     def start(self, evaluator: Evaluator, clock: float) -> None:
         super().start(evaluator, clock)
-        self._running: tuple[Trial, Generator[Report]] | None = None
         self._zero = time.monotonic() - clock
 
     @property

@@ -50,6 +50,7 @@ class Progress:
         self._out = self.stream or sys.stderr
         self._began = self._last_end = self.clock()
         self._next_line = self._began  # when the next plain line may be written
+        self._clock_began = study.executor.clock
         self._resumed = len(study.trials)
         self._failed = len(study.failed)
         self._best = max(
@@ -138,7 +139,12 @@ class Progress:
         done = told - self._resumed + under_way
         if self._now is None or done < _ENOUGH:
             return None
-        return max((self.clock() - self._began) / done * (study.total - told - under_way), 0.0)
+        elapsed = self.clock() - self._began
+        left = elapsed / done * (study.total - told - under_way)
+        executor, passed = study.executor, study.executor.clock - self._clock_began
+        if executor.hours is not None and passed > 0:  # the clock may be a simulated one, of a pace of its own
+            left = min(left, elapsed / passed * (executor.hours * 3600 - executor.clock))
+        return max(left, 0.0)
 
     def _under_way(self) -> float:
         """Return which share of the running trial is over."""

@@ -15,6 +15,7 @@ import pluggy
 import pytest
 
 from automl import Evaluator, Report, Space, TrialFailed, hookspecs
+from automl.executor import Local
 from automl.study import Study
 from automl.trial import Objective
 from automl.watching import Watchers
@@ -279,3 +280,31 @@ def test_the_share_is_told_where_epochs_are_unknown(fidelity):
     trial.reports.append(Report({"accuracy": 0.5}, fidelity / 2))
     progress.automl_trial_reported(trial)
     assert "now: 50 %, 0.5" in progress.stream.getvalue()
+
+
+def test_the_time_left_is_never_more_than_the_hours_have_left():
+    class Passing(Local):
+        @property
+        def clock(self):
+            return time.now
+
+    time = Clock()
+    lines = []
+
+    class Stream(io.StringIO):
+        def write(self, text):
+            lines.append((time.now, text))
+            return len(text)
+
+    progress = Progress()
+    progress.clock, progress.stream = time, Stream()
+    study = watched(progress, Slow(time), 10_000)
+    study.executor = Passing(hours=0.02)
+    study.run()
+    progress.automl_study_finished()
+    assert study.ending.startswith("0.02 hours are spent")
+    left = [(when, text.rsplit("  ", 1)[1]) for when, text in lines if text.endswith(" left\n")]
+    assert len(left) > 3
+    for when, text in left:
+        minutes, seconds = text.removesuffix(" left\n").split(":")
+        assert 60 * int(minutes) + int(seconds) <= 72 - when + 1
