@@ -58,10 +58,14 @@ NASBENCH201 = {
     "tpe, independent": ours("tpe", most=300, multivariate=False, group=False),
     "cmaes": ours("cmaes"),
     "nsga2": ours("nsga2"),
-    "gp": ours("gp", seeds=100),
+    "gp": ours("gp", most=300),
+    "gp, for longer": ours("gp", seeds=10),
     "reinforce": ours("reinforce"),
     "ppo": ours("ppo"),
-    "q_learning": ours("q_learning"),
+    "reinforce, logits alone": ours("reinforce", hidden=0, learning_rate=0.01, entropy=0.0, baseline=0.9, batch=1),
+    "q_learning, length 100": ours("q_learning", most=100, length=100),
+    "q_learning, length 300": ours("q_learning", most=300, length=300),
+    "q_learning, length 1000": ours("q_learning", length=1000),
     "Optuna TPE": Contestant({"multivariate": False}, most=300, peer=True),
     "Optuna TPE, multivariate": Contestant({"multivariate": True}, peer=True),
 }
@@ -248,6 +252,31 @@ def shown(name: str, found: Mapping[str, Any], marks: Sequence[str]) -> str:
     return f"| {name} | {found['seeds']} | " + " | ".join(cells) + f" | {found['milliseconds']:.2f} |"
 
 
+def about(given: argparse.Namespace) -> dict[str, Any]:
+    """Return what a file of figures says of itself."""
+    if given.table == "nasbench201":
+        return {
+            "title": f"NAS-Bench-201, {given.dataset}",
+            "about": "Validation accuracy after 12 epochs / test accuracy after 200 of the architecture kept, percent.",
+            "command": f"python benchmarks/quality.py nasbench201 --dataset {given.dataset} --seeds {given.seeds}",
+            "unit": "evaluations",
+            "marks": given.trials,
+            "drawn": 100,
+            "drawn_as": "Test accuracy after 100 evaluations, percent",
+            "contestants": {},
+        }
+    return {
+        "title": "SpikeNAS-Bench, CIFAR-10: schedules by simulated hours",
+        "about": "Validation accuracy after all 100 epochs of the architecture kept, percent.",
+        "command": f"python benchmarks/quality.py spikenas --seeds {given.seeds}",
+        "unit": "hours",
+        "marks": [f"{hours:g}" for hours in given.hours],
+        "drawn": f"{max(given.hours):g}",
+        "drawn_as": f"Final validation accuracy at {max(given.hours):g} hours, percent",
+        "contestants": {},
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", choices=["nasbench201", "spikenas"])
@@ -268,7 +297,7 @@ def main() -> None:
         work, marks = partial(on_spikenas, given.hours), [f"{mark:g}" for mark in given.hours]
         print("| search | seeds | " + " | ".join(f"{m} h" for m in marks) + " | CPU ms a trial |")
     print("| --- | ---: | " + " | ".join("---:" for _ in marks) + " | ---: |", flush=True)
-    kept = json.loads(given.json.read_text()) if given.json is not None and given.json.exists() else {}
+    kept = json.loads(given.json.read_text()) if given.json is not None and given.json.exists() else about(given)
     with ProcessPoolExecutor(given.processes, mp_context=get_context("spawn")) as pool:
         for name in given.only or contestants:
             if name not in contestants:
@@ -278,8 +307,8 @@ def main() -> None:
             found = summed(rows)
             print(shown(name, found, marks), flush=True)
             if given.json is not None:
-                kept[f"{given.table} {given.dataset} {name}"] = {**found, "rows": rows}
-                given.json.write_text(json.dumps(kept, indent=1))
+                kept["contestants"][name] = found
+                given.json.write_text(json.dumps(kept, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -27,10 +28,13 @@ def test_every_setting_it_names_exists(page):
     from automl.plugins import Registry
 
     registry = Registry()
-    for command in re.findall(r"automl (\+space=nasnet[^`\n#]*)", page.read_text()):
-        words = [word for word in command.split() if "=" in word and "..." not in word]
+    text = page.read_text().replace("\\\n", " ").replace("\\|", "|")
+    for command in re.findall(r"automl ((?:-m )?\+space=(?!stages)[^`\n]*)", text):
+        words = [word.split("|")[0] for word in shlex.split(command, comments=True) if "=" in word]
+        words = [word for word in words if "..." not in word]
         try:
-            config.compose(words, registry)
+            for job in config.jobs(words, registry)[:3] if command.startswith("-m") else [words]:
+                config.compose(job, registry)
         except BadInput as error:
             pytest.fail(f"{command}: {error}")
 

@@ -9,6 +9,12 @@ from automl import hookimpl
 def automl_strategies() -> Mapping[str, str]:
     """Return the strategies by name."""
     return {
+        "cmaes": "automl_strategies.cmaes:CMAES",
         "evolution": "automl_strategies.evolution:Evolution",
+        "nsga2": "automl_strategies.nsga2:NSGA2",
+        "ppo": "automl_strategies.ppo:PPO",
+        "q_learning": "automl_strategies.q_learning:QLearning",
         "random": "automl_strategies.random:Random",
+        "reinforce": "automl_strategies.reinforce:Reinforce",
+        "tpe": "automl_strategies.tpe:TPE",
     }
