@@ -54,7 +54,8 @@ NASBENCH201 = {
     "evolution 10/3": ours("evolution", most=100, population=10, tournament=3),
     "evolution 50/10": ours("evolution", most=500, **PATIENT),
     "evolution 100/25": ours("evolution", population=100, tournament=25),
-    "tpe": ours("tpe"),
+    "tpe": ours("tpe", most=300),
+    "tpe, for longer": ours("tpe", seeds=10),
     "tpe, independent": ours("tpe", most=300, multivariate=False, group=False),
     "cmaes": ours("cmaes"),
     "nsga2": ours("nsga2"),
@@ -67,7 +68,8 @@ NASBENCH201 = {
     "q_learning, length 300": ours("q_learning", most=300, length=300),
     "q_learning, length 1000": ours("q_learning", length=1000),
     "Optuna TPE": Contestant({"multivariate": False}, most=300, peer=True),
-    "Optuna TPE, multivariate": Contestant({"multivariate": True}, peer=True),
+    "Optuna TPE, multivariate": Contestant({"multivariate": True}, most=300, peer=True),
+    "Optuna TPE, multivariate, for longer": Contestant({"multivariate": True}, peer=True, seeds=10),
 }
 SPIKENAS = {
     "random, full": ours("random"),

@@ -37,7 +37,7 @@ def refused(capsys, *words):
     ("words", "parts"),
     [
         (["space=nasnet"], ["did you mean: automl +space=nasnet strategy=evolution"]),
-        (["+space=nasnett"], ["no space is named 'nasnett' (did you mean 'nasnet'?)", "installed: spikenas, toy"]),
+        (["+space=nasnett"], ["no space is named 'nasnett' (did you mean 'nasnet'?)", "spikenas, toy"]),
         (["+space=toy", "strategy=evolutoin"], ["did you mean 'evolution'?", "random"]),
         (["+space=toy", "space.depht=3"], ["no key 'depht' (did you mean 'depth'?)", "width"]),
         (["+space=toy", "sede=3"], ["no key 'sede' (did you mean 'seed'?)"]),

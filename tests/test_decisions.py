@@ -101,7 +101,7 @@ def test_steps_that_do_not_divide_are_exactly_the_range():
         None,
         iter([1, 2]),
     ],
-    ids=repr,
+    ids=lambda domain: type(domain).__name__,
 )
 def test_a_domain_that_holds_nothing_is_refused_naming_the_decision(domain):
     with pytest.raises(BadInput, match=r"'layer\.width'"):

@@ -18,7 +18,7 @@ import torch
 import yaml
 from torch import nn
 
-from automl import BadInput, Candidate, Dataset, Space, Trial, TrialFailed
+from automl import BadInput, Candidate, Dataset, Limit, Objective, Space, Trial, TrialFailed
 from automl_evaluators.batches import Batches, cut, seed_of
 from automl_evaluators.checkpoint import Checkpoint
 from automl_evaluators.learner import Learner, Recipe
@@ -86,10 +86,11 @@ def a_task(train=96, batch_size=32, **fields) -> Synthetic:
     return task
 
 
-def start(task=None, module=Tiny, folder=None, wanted=(), **fields) -> tuple[Training, Chain]:
+def start(task=None, module=Tiny, folder=None, wanted=(), limits=(), **fields) -> tuple[Training, Chain]:
     space = Chain(module)
     evaluator = Training(**{"epochs": 8, "accelerator": "cpu", **fields})
-    evaluator.folder, evaluator.wanted = folder, frozenset(wanted)
+    evaluator.folder, evaluator.limits = folder, limits
+    evaluator.objectives = [Objective(name) for name in wanted]
     evaluator.start(space, a_task() if task is None else task)
     return evaluator, space
 
@@ -139,7 +140,7 @@ def test_it_reports_after_each_epoch_and_learns():
     evaluator, space = start()
     reports = list(evaluator.evaluate(a_trial()))
     assert [report.fidelity for report in reports] == [epoch / 8 for epoch in range(1, 9)]
-    assert all(report.metrics.keys() == evaluator.metrics() - {"latency_torch_ms"} for report in reports)
+    assert all(report.metrics.keys() == evaluator.metrics() - {"latency_torch_ms", "latency_ms"} for report in reports)
     assert all(math.isfinite(value) for report in reports for value in report.metrics.values())
     assert reports[-1].metrics["accuracy"] > 0.6  # a third is chance
     assert reports[-1].metrics["train_loss"] < reports[0].metrics["train_loss"]
@@ -166,11 +167,23 @@ def test_accuracy_is_counted_on_every_validation_image():
 def test_latency_is_measured_only_where_it_is_asked_for():
     evaluator, _ = start(epochs=1)
     (report,) = evaluator.evaluate(a_trial())
-    assert report.metrics.keys() == evaluator.metrics() - {"latency_torch_ms"}
-    evaluator, _ = start(epochs=1, wanted=["latency_torch_ms"])
+    assert report.metrics.keys() == evaluator.metrics() - {"latency_torch_ms", "latency_ms"}
+    evaluator, _ = start(epochs=1, wanted=["latency_torch_ms", "latency_ms"])
     (report,) = evaluator.evaluate(a_trial())
     assert report.metrics["latency_torch_ms"] > 0
+    assert report.metrics["latency_ms"] > 0
     assert report.metrics.keys() == evaluator.metrics()
+
+
+@pytest.mark.parametrize("metric", ["parameters", "multiply_adds", "latency_ms"])
+def test_what_a_limit_is_on_is_told_before_training(metric):
+    evaluator, _ = start(epochs=2, limits=[Limit(metric, 1e9)])
+    costs, first, last = evaluator.evaluate(a_trial())
+    assert (costs.fidelity, first.fidelity, last.fidelity) == (0.0, 0.5, 1.0)
+    assert costs.metrics[metric] == last.metrics[metric]
+    assert "accuracy" not in costs.metrics
+    evaluator, _ = start(epochs=2, limits=[Limit("accuracy", 0.5, "max")])
+    assert [report.fidelity for report in evaluator.evaluate(a_trial())] == [0.5, 1.0]
 
 
 def test_it_is_the_same_for_one_seed_and_another_for_another():
