@@ -60,7 +60,7 @@ NASBENCH201 = {
     "cmaes": ours("cmaes"),
     "nsga2": ours("nsga2"),
     "gp": ours("gp", most=300),
-    "gp, for longer": ours("gp", seeds=10),
+    "gp, for longer": ours("gp", seeds=5),
     "reinforce": ours("reinforce"),
     "ppo": ours("ppo"),
     "reinforce, logits alone": ours("reinforce", hidden=0, learning_rate=0.01, entropy=0.0, baseline=0.9, batch=1),
