@@ -102,7 +102,7 @@ def torch_latency(model: Module, image: tuple[int, int, int], *, runs: int = 30,
 
 
 def onnx_latency(model: bytes, image: tuple[int, int, int], *, runs: int = 200, seconds: float = 2.0) -> Latency:
-    """Time the bytes of an ONNX file in onnxruntime on the CPU: one image, one thread; at most so many runs, seconds."""
+    """Time the bytes of an ONNX file in onnxruntime: one image, one thread; at most so many runs and seconds."""
     import numpy as np
     import onnxruntime
 

@@ -145,7 +145,10 @@ CONTESTANTS: dict[str, tuple[Callable[[int, Path], Callable[[], None]], int]] = 
     "automl random, journal": (lambda trials, folder: ours("random", trials, folder / "journal"), 10**9),
     "automl evolution, journal": (lambda trials, folder: ours("evolution", trials, folder / "journal"), 10**9),
     "automl random, table, journal": (lambda trials, folder: on_table("random", trials, folder / "journal"), 10**9),
-    "automl evolution, table, journal": (lambda trials, folder: on_table("evolution", trials, folder / "journal"), 10**9),
+    "automl evolution, table, journal": (
+        lambda trials, folder: on_table("evolution", trials, folder / "journal"),
+        10**9,
+    ),
     "automl tpe": (lambda trials, folder: sampled("tpe", trials), 1_000),
     "automl nsga2": (lambda trials, folder: sampled("nsga2", trials), 10_000),
     "automl cmaes": (lambda trials, folder: sampled("cmaes", trials), 1_000),

@@ -1,6 +1,6 @@
 """Draws the figures of benchmarks/quality.py as one HTML page: a table and a picture for each file of figures.
 
-    python benchmarks/page.py benchmarks/figures/*.json --out docs/results.html
+python benchmarks/page.py benchmarks/figures/*.json --out docs/results.html
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Kills a study at random instants, resumes it, and says what became of it; a process of its own, which forks.
 
-    python tests/killed.py hyperband-tpe FOLDER KILLS SEED
+python tests/killed.py hyperband-tpe FOLDER KILLS SEED
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Studies that are killed at any instant and resumed: no trial lost, doubled or orphaned, the journal as if unbroken."""
+"""Studies that are killed at any instant and resumed: no trial lost, doubled or orphaned, the journal as unbroken."""
 
 from __future__ import annotations
 

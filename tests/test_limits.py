@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 
 import pytest
 
@@ -35,7 +36,7 @@ class Costed(Evaluator):
 
     def evaluate(self, trial) -> Iterator[Report]:
         widths = trial.architecture.blueprint
-        cost = float(sum(a * b for a, b in zip(widths, widths[1:], strict=False)))
+        cost = float(sum(a * b for a, b in pairwise(widths)))
         yield Report({"parameters": cost}, 0.0)
         self.trained += 1
         yield Report({"parameters": cost, "accuracy": sum(width**0.5 for width in widths) / 140})
@@ -48,7 +49,7 @@ def narrow(share=1e-4, samples=200_000):
     costs = []
     for _ in range(samples):
         widths = [WIDTHS[int(rng.random() * len(WIDTHS))] for _ in range(LAYERS)]
-        costs.append(sum(a * b for a, b in zip(widths, widths[1:], strict=False)))
+        costs.append(sum(a * b for a, b in pairwise(widths)))
     return sorted(costs)[int(share * samples)]
 
 
