@@ -271,9 +271,8 @@ class Experiment:
             "warnings": warnings,
             "versions": versions(),
         }
-        graph = getattr(self.space, "graph", None)
-        if winner is not None and graph is not None:
-            summary["graph"] = graph(winner.architecture.blueprint)
+        if winner is not None and (graph := self.space.graph(winner.architecture.blueprint)):
+            summary["graph"] = graph
         return summary
 
     def _announce(self, folder: Path, estimate: float | None, fresh: bool) -> None:

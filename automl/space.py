@@ -41,6 +41,14 @@ class Space(ABC, Generic[Blueprint]):
         """Return a key equal for two descriptions of one network; None, the default: the decisions are the key."""
         return None
 
+    def graph(self, blueprint: Blueprint) -> Mapping[str, Sequence[tuple[str, str, str]]]:
+        """Return the edges (from, to, operation) of each graph, such as a cell, by its name; nothing where it is none.
+
+        For drawing it, and for strategies that look at its paths. Inner nodes are named by numbers, inputs and
+        outputs by words; edges that carry nothing may be left out.
+        """
+        return {}
+
     def check(self, task: Task) -> None:
         """Raise BadInput where no architecture of this space fits the task, naming the least that works."""
 

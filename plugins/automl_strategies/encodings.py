@@ -81,7 +81,7 @@ class Encoder:
     """
 
     def __init__(self, space: Space[Any], names: Sequence[str]) -> None:
-        self._graph: Callable[[Any], Any] | None = getattr(space, "graph", None)
+        self._graph: Callable[[Any], Any] | None = None if type(space).graph is Space.graph else space.graph
         self.names = [name for name in names if self._graph is not None or name not in ("operations", "paths")]
         self._known: dict[Architecture, tuple[Features, ...]] = {}
 
