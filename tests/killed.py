@@ -87,7 +87,7 @@ def forked(kind: str, folder: Path, after: float | None) -> bool:
 
 def main(kind: str, root: Path, kills: int, seed: int) -> None:
     rng = random.Random(seed)
-    forked(kind, root / "warm", None)  # what is imported at the first run is imported in each child anew
+    study(kind, root / "warm").run()  # here, so that no child has anything to import
     began = time.monotonic()
     forked(kind, root / "unbroken", None)
     took = time.monotonic() - began

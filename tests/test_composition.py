@@ -35,6 +35,10 @@ def words(space, strategy, evaluator):
     if evaluator in WRAPPERS:
         inner = "evaluator.inner"
         chosen.append(f"evaluator/inner={'tabular' if space == 'spikenas' else 'training'}")
+    if evaluator == "curve":  # few samples: what matters here is that it runs
+        chosen += ["evaluator.samples=40", "evaluator.burn_in=20", "evaluator.first=2"]
+    if evaluator == "curve" and space == "spikenas":
+        chosen.append("evaluator.every=50")
     if space == "spikenas" and (evaluator in WRAPPERS or evaluator == "tabular"):
         chosen.append(f"{inner}.table=spikenas")
     elif evaluator == "training" or evaluator in WRAPPERS:
