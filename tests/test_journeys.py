@@ -53,7 +53,8 @@ def lines(run):
     """Return the journal's records without what differs between two equal runs: times and checksums."""
     records = [json.loads(line) for line in (run / "journal.jsonl").read_text().splitlines()]
     return [
-        {key: value for key, value in record.items() if key not in ("time", "clock", "seconds", "crc")} for record in records
+        {key: value for key, value in record.items() if key not in ("time", "clock", "seconds", "crc")}
+        for record in records
     ]
 
 
