@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +55,11 @@ class Sweep:
                 if job["exit"] == 0:
                     continue
                 print(f"[{number + 1}/{len(self.jobs)}] {_command(job['words'])}", flush=True)
-                if job["folder"] is None:
+                begun = self._begun(job)
+                if begun is None:
                     job["exit"] = start(job["words"], lambda label, number=number: self._make(number, label))  # type: ignore[misc]
                 else:
-                    assert self.folder is not None
-                    job["exit"] = go_on(self.folder / job["folder"])
+                    job["exit"] = go_on(begun)
                 self._write()
         finally:
             print()
@@ -74,11 +74,20 @@ class Sweep:
         failed = {job["exit"] for job in self.jobs if job["exit"]}
         return 2 if failed == {2} else int(bool(failed))
 
+    def _begun(self, job: Mapping[str, Any]) -> Path | None:
+        """Return the folder of a job that can be gone on with."""
+        if self.folder is None or job["folder"] is None:
+            return None
+        path = self.folder / job["folder"]
+        return path if (path / "config.yaml").is_file() and (path / "journal.jsonl").is_file() else None
+
     def _make(self, number: int, label: str) -> Path:
         """Return a new folder for a job, in the sweep's."""
         if self.folder is None:
             self.folder = runs.create(self._root, "sweep", latest=False)
         path = self.folder / f"{number}-{label}"
+        while path.exists():  # what was left of a job that was killed at once
+            path = path.with_name(f"{path.name}-again")
         make_folder(path)
         runs.point(self._root / "latest", path)
         self.jobs[number]["folder"] = path.name

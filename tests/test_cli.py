@@ -210,12 +210,17 @@ def test_a_sweep_that_was_interrupted_goes_on_with_what_is_not_done(capsys, tmp_
     # the second was begun and cut short, and is to be gone on with in its own folder
     sweep = json.loads((folder / "sweep.json").read_text())
     sweep["jobs"][1]["exit"] = None
+    (folder / "2-toy-evolution").mkdir()  # and the third was killed before anything was in its own
+    sweep["jobs"][2]["folder"] = "2-toy-evolution"
     (folder / "sweep.json").write_text(json.dumps(sweep))
     (folder / "1-toy-evolution" / "summary.json").unlink()
     monkeypatch.setattr(Experiment, "run", run)
     assert cli.main(["resume", str(folder)]) == 0
     sweep = json.loads((folder / "sweep.json").read_text())
-    assert [(job["folder"], job["exit"]) for job in sweep["jobs"]] == [(f"{k}-toy-evolution", 0) for k in range(4)]
+    assert [job["exit"] for job in sweep["jobs"]] == [0, 0, 0, 0]
+    names = [f"{number}-toy-evolution" for number in range(4)]
+    names[2] += "-again"
+    assert [job["folder"] for job in sweep["jobs"]] == names
     assert (folder / "0-toy-evolution" / "journal.jsonl").read_bytes() == before
     capsys.readouterr()
     assert cli.main(["resume", str(folder), "trials=9"]) == 2
