@@ -23,6 +23,7 @@ Find, compress and ship lightweight neural networks.
   automl +space=nasnet strategy=evolution     search, retrain the best, test it, export it, report
   automl +space=nasnet key=value ...          any setting of the groups below, as task.batch_size=64
   automl -m +space=nasnet seed=0,1,2          a sweep: every combination, one after the other
+  automl +space=nasnet evaluator=hyperband evaluator/inner=training     a component within another
 
 Groups (group=option):
 {groups}

@@ -238,6 +238,9 @@ def allowed(hint: object) -> str:
         return " or ".join([*(allowed(part) for part in parts if part is not type(None)), "null"])
     if typing.get_origin(hint) in (tuple, list):
         return f"a list of {allowed(parts[0])}"
+    within = next((kind for kind in KINDS if _base(kind) is hint), None)
+    if within is not None:
+        return f"one of the group {within}, by its name"
     if isinstance(hint, type) and not parts:
         return {"int": "an integer", "float": "a number", "str": "text", "bool": "true or false"}.get(
             hint.__name__, hint.__name__

@@ -335,3 +335,20 @@ def test_a_setting_without_a_default_is_asked_for():
 
     with pytest.raises(BadInput, match=r"task\.weights is missing: give it text"):
         construct(Needy, {}, "task")
+
+
+def test_a_component_within_another_is_built_from_its_own_settings():
+    registry = Registry()
+    inner = {"name": "training", "epochs": 9}
+    built = registry.build("evaluator", {"name": "hyperband", "eta": 2, "inner": {"name": "curve", "inner": inner}})
+    assert (built.eta, built.inner.inner.epochs) == (2, 9)
+    with pytest.raises(BadInput, match=r"evaluator\.inner\.epochs=0 must be an integer, at least 1"):
+        registry.build("evaluator", {"name": "hyperband", "inner": {"name": "training", "epochs": 0}})
+    with pytest.raises(BadInput, match=r"evaluator\.inner has no key 'epoch' \(did you mean 'epochs'\?\)"):
+        registry.build("evaluator", {"name": "hyperband", "inner": {"name": "training", "epoch": 1}})
+    with pytest.raises(BadInput, match=r"no evaluator is named 'trainin'"):
+        registry.build("evaluator", {"name": "hyperband", "inner": {"name": "trainin"}})
+    with pytest.raises(BadInput, match=r"evaluator\.inner is missing: give it one of the group evaluator, by its name"):
+        registry.build("evaluator", {"name": "hyperband"})
+    with pytest.raises(BadInput, match=r"evaluator\.inner\.name is 3"):
+        registry.build("evaluator", {"name": "hyperband", "inner": 3})
