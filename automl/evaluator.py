@@ -99,6 +99,12 @@ class Wrapper(Evaluator):
 
     inner: Evaluator
 
+    def within(self) -> Iterator[Evaluator]:
+        """Yield the evaluators inside this one, the outermost first."""
+        yield self.inner
+        if isinstance(self.inner, Wrapper):
+            yield from self.inner.within()
+
     def start(self, space: Space[Any], task: Task) -> None:
         super().start(space, task)
         self.inner.objectives, self.inner.limits, self.inner.folder = self.objectives, self.limits, self.folder

@@ -43,6 +43,11 @@ def create(root: Path, label: str, *, latest: bool = True) -> Path:
         return path
 
 
+def is_run(folder: Path) -> bool:
+    """Say whether the folder is a run's."""
+    return (folder / "config.yaml").is_file() and (folder / "journal.jsonl").is_file()
+
+
 def find(path: str | None, root: Path) -> Path:
     """Return the run folder of that path, the latest one where no path is given.
 
@@ -54,7 +59,7 @@ def find(path: str | None, root: Path) -> Path:
             raise BadInput(f"there is no run in {root.resolve()}: give a run folder, or start a run first")
         return latest.resolve()
     folder = Path(path).expanduser()
-    if not (folder / "config.yaml").is_file() or not (folder / "journal.jsonl").is_file():
+    if not is_run(folder):
         raise BadInput(
             f"{folder} is not a run folder (it has no config.yaml and journal.jsonl): give one of those in {root}"
         )

@@ -21,7 +21,7 @@ from automl.known import Known
 from automl.space import Space
 from automl.strategy import Strategy
 from automl.task import Task
-from automl.trial import NOTHING, Candidate, Limit, Objective, Report, Trial, best, by_reason
+from automl.trial import NOTHING, Candidate, Limit, Objective, Report, Trial, best, by_reason, evaluations
 from automl.watching import Watchers
 
 if TYPE_CHECKING:
@@ -102,8 +102,8 @@ class Study:
 
     @property
     def evaluations(self) -> float:
-        """What the trials cost, in full evaluations: shares of the schedule, those of their parents not counted."""
-        return sum(trial.fidelity - (trial.parent.fidelity if trial.parent else 0.0) for trial in self.trials)
+        """What the trials cost, in full evaluations."""
+        return evaluations(self.trials)
 
     @property
     def failed(self) -> list[Trial]:

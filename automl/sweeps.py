@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from automl import runs
-from automl.errors import BadInput, printable
+from automl.config import command
+from automl.errors import BadInput
 from automl.files import make_folder, write_json
 
 SCHEMA = 1
@@ -54,7 +55,7 @@ class Sweep:
             for number, job in enumerate(self.jobs):
                 if job["exit"] == 0:
                     continue
-                print(f"[{number + 1}/{len(self.jobs)}] {_command(job['words'])}", flush=True)
+                print(f"[{number + 1}/{len(self.jobs)}] {command(job['words'])}", flush=True)
                 begun = self._begun(job)
                 if begun is None:
                     job["exit"] = start(job["words"], lambda label, number=number: self._make(number, label))  # type: ignore[misc]
@@ -66,7 +67,7 @@ class Sweep:
             for job in self.jobs:
                 code = job["exit"]
                 ended = "not done" if code is None else "done" if code == 0 else f"exit {code}"
-                print(f"{ended:<10}{_command(job['words'])}")
+                print(f"{ended:<10}{command(job['words'])}")
             if self.folder is not None:
                 self._write()
                 print(f"Compare them: automl compare {shlex.quote(str(self.folder))} --out comparison")
@@ -79,7 +80,7 @@ class Sweep:
         if self.folder is None or job["folder"] is None:
             return None
         path = self.folder / job["folder"]
-        return path if (path / "config.yaml").is_file() and (path / "journal.jsonl").is_file() else None
+        return path if runs.is_run(path) else None
 
     def _make(self, number: int, label: str) -> Path:
         """Return a new folder for a job, in the sweep's."""
@@ -96,9 +97,5 @@ class Sweep:
 
     def _write(self) -> None:
         if self.folder is not None:
-            jobs = [{**job, "command": _command(job["words"])} for job in self.jobs]
+            jobs = [{**job, "command": command(job["words"])} for job in self.jobs]
             write_json(self.folder / "sweep.json", {"schema": SCHEMA, "command": self.command, "jobs": jobs})
-
-
-def _command(words: Sequence[str]) -> str:
-    return printable(shlex.join(["automl", *words]))

@@ -215,6 +215,11 @@ def full(trials: Sequence[Trial]) -> list[Trial]:
     return [trial for trial in legal if trial.fidelity == highest]
 
 
+def evaluations(trials: Sequence[Trial]) -> float:
+    """Return what the trials cost, in full evaluations: shares of the schedule, those of their parents not counted."""
+    return sum(trial.fidelity - (trial.parent.fidelity if trial.parent else 0.0) for trial in trials)
+
+
 def best(trials: Sequence[Trial]) -> Trial | None:
     """Return the best trial at the highest fidelity that a legal one reached, the earliest of equals.
 

@@ -13,9 +13,10 @@ from automl.comparison import figures, significance
 from automl.comparison.methods import Course, Method, Problem, components, problems
 from automl.comparison.references import bibliography
 from automl.comparison.tables import Row, as_csv, as_markdown, as_tex, best_of
+from automl.config import command
 from automl.errors import AutoMLError, BadInput, StorageError, printable
 from automl.files import write_text, write_whole
-from automl.runs import read_json
+from automl.runs import is_run, read_json
 
 FEW = 5  # seeds below which chance and merit cannot be told apart
 _ALIKE = 1.1  # budgets whose ratio is no more than this are equal
@@ -66,14 +67,14 @@ def _gather(folder: Path, commands: list[str], warnings: list[str]) -> list[Path
     """Return the run folders of a sweep, or of one run; note their commands, and what is wrong with jobs."""
     if (folder / "sweep.json").is_file():
         return _jobs(folder, commands, warnings)
-    within = [folder] if _is_run(folder) else sorted(filter(_is_run, folder.glob("*/")), key=_number)
+    within = [folder] if is_run(folder) else sorted(filter(is_run, folder.glob("*/")), key=_number)
     if not within:
         raise BadInput(
             f"{folder} is neither a run folder nor a sweep's: give what automl -m printed last, or run folders"
         )
     for path in within:
-        command = read_json(path / "data.json").get("command") if (path / "data.json").is_file() else None
-        commands.append(printable(str(command)) if command else f"# of {printable(str(path))} no command is known")
+        typed = read_json(path / "data.json").get("command") if (path / "data.json").is_file() else None
+        commands.append(printable(str(typed)) if typed else f"# of {printable(str(path))} no command is known")
     return within
 
 
@@ -83,15 +84,15 @@ def _jobs(folder: Path, commands: list[str], warnings: list[str]) -> list[Path]:
     within, failed = [], []
     for number, job in enumerate(sweep.get("jobs", ())):
         try:
-            command = printable(shlex.join(["automl", *map(str, job["words"])]))
+            typed = command(list(map(str, job["words"])))
             path = None if job["folder"] is None else folder / Path(str(job["folder"])).name  # never outside of it
             ended = job["exit"]
         except (KeyError, TypeError) as error:
             raise BadInput(f"{folder / 'sweep.json'} is no list of jobs ({error}): give its run folders") from error
-        commands.append(command if ended == 0 else f"{command}    # {_ended(ended)}")
+        commands.append(typed if ended == 0 else f"{typed}    # {_ended(ended)}")
         if ended != 0:
-            failed.append(f"job {number}, {_ended(ended)}: {command}")
-        if path is not None and _is_run(path):
+            failed.append(f"job {number}, {_ended(ended)}: {typed}")
+        if path is not None and is_run(path):
             within.append(path)
     if failed:
         more = f"; and {len(failed) - 3} more, see commands.txt" if len(failed) > 3 else ""
@@ -104,10 +105,6 @@ def _jobs(folder: Path, commands: list[str], warnings: list[str]) -> list[Path]:
 
 def _ended(code: Any) -> str:
     return "not finished" if code is None else f"exit {code}"
-
-
-def _is_run(folder: Path) -> bool:
-    return (folder / "config.yaml").is_file() and (folder / "journal.jsonl").is_file()
 
 
 def _number(folder: Path) -> tuple[float, str]:

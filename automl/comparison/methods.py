@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from automl import pareto
 from automl.errors import BadInput
 from automl.runs import Run
-from automl.trial import Limit, Objective, full
+from automl.trial import Limit, Objective, evaluations, full
 
 Array = NDArray[np.float64]
 _PROBLEM = ("space", "task")
@@ -66,7 +66,7 @@ class Course:
             run.limits,
             np.array([counted.get(id(trial), nothing) for trial in trials], float).reshape(-1, len(run.objectives)),
             np.maximum.accumulate(np.array([trial.ended for trial in trials], float)),
-            sum(trial.fidelity - (trial.parent.fidelity if trial.parent else 0.0) for trial in trials),
+            evaluations(trials),
             max((trial.fidelity for trial in trials if id(trial) in counted), default=0.0),
             sum(trial.error is not None for trial in trials),
             summary.get("test", {}).get("accuracy", summary.get("recorded", {}).get("test_accuracy")),

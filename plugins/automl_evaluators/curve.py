@@ -142,8 +142,7 @@ class Curve(Wrapper):
             )
 
     def _refuse_schedules(self) -> None:
-        inner = self.inner
-        while isinstance(inner, Wrapper):
+        for inner in self.within():
             if isinstance(inner, Curve):
                 raise BadInput("evaluator=curve is around evaluator.inner=curve: leave one out")
             if isinstance(inner, Schedule):
@@ -151,7 +150,6 @@ class Curve(Wrapper):
                     f"evaluator=curve is around evaluator.inner={inner.name}, whose promotions rest on what was "
                     f"measured, not predicted: type evaluator={inner.name} evaluator/inner=curve"
                 )
-            inner = inner.inner
 
 
 class Terminating(Strategy):

@@ -86,11 +86,9 @@ class Schedule(Wrapper):
         return None if seconds is None else seconds * steps / (trials * self.whole)
 
     def _refuse_two_schedules(self) -> None:
-        inner = self.inner
-        while isinstance(inner, Wrapper):
+        for inner in self.within():
             if isinstance(inner, Schedule):
                 raise BadInput(
                     f"evaluator={self.name} is around evaluator.inner={inner.name}, and only one of them can say how "
                     f"far a candidate is trained: leave one out"
                 )
-            inner = inner.inner

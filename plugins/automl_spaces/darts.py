@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Ge, Lt
 
-from automl import Architecture, BadInput, Choose, Options, Space, Task
-from automl.errors import near_miss
+from automl import Architecture, Choose, Options, Space, Task
 from automl_spaces.cells import Block, Cells, canonical, edges
 from automl_spaces.genotypes import DARTS as STYLE
 from automl_spaces.genotypes import genotype
 from automl_spaces.image_sizes import check_size
-from automl_spaces.operations import OPERATIONS
+from automl_spaces.operations import named
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -52,13 +51,7 @@ class DARTS(Space[Cells]):
     operations: tuple[str, ...] = DARTS_OPERATIONS
 
     def __post_init__(self) -> None:
-        for name in self.operations:
-            if name not in OPERATIONS:
-                raise BadInput(
-                    f"space.operations has {name!r}, which is no operation{near_miss(name, OPERATIONS)}: "
-                    f"choose among {', '.join(OPERATIONS)}"
-                )
-        self._operations = Options([OPERATIONS[name] for name in self.operations])
+        self._operations = Options(named(self.operations))
         self._operations.check("space.operations")
         self._kinds = ("normal", "reduce") if self.reductions else ("normal",)
         self._asked = [[_asked(kind, node) for node in range(self.nodes)] for kind in self._kinds]

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Ge, Lt
 
-from automl import BadInput, Choose, Options, Space, Task
-from automl.errors import near_miss
+from automl import Choose, Options, Space, Task
 from automl_spaces.cells import Block, Cells, canonical, edges
 from automl_spaces.genotypes import PAPER, genotype
 from automl_spaces.image_sizes import check_size
-from automl_spaces.operations import NASNET_OPERATIONS, OPERATIONS
+from automl_spaces.operations import NASNET_OPERATIONS, named
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -51,15 +50,10 @@ class NASNet(Space[Cells]):
     genotype: str | None = None
 
     def __post_init__(self) -> None:
-        for name in self.operations:
-            if name not in OPERATIONS:
-                raise BadInput(
-                    f"space.operations has {name!r}, which is no operation{near_miss(name, OPERATIONS)}: "
-                    f"choose among {', '.join(OPERATIONS)}"
-                )
+        operations = named(self.operations)
         self._published = None if self.genotype is None else genotype(self.genotype)
         self._fixed = None if self._published is None else self._published.cells()
-        self._operations = Options([OPERATIONS[name] for name in self.operations])
+        self._operations = Options(operations)
         self._operations.check("space.operations")
         kinds = ("normal", "reduce") if self.reductions or self.skeleton != "cifar" else ("normal",)
         self._asked = [[_names(kind, block) for block in range(self.blocks)] for kind in kinds]

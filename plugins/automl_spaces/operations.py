@@ -6,11 +6,12 @@ go out, and 2 where it reads an input of a reduction cell. The size becomes ceil
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from automl import Op
+from automl import BadInput, Op
+from automl.errors import near_miss
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -103,3 +104,14 @@ _ALL = (
 OPERATIONS: Mapping[str, Op] = {op.name: op for op in _ALL}
 NASNET_OPERATIONS = tuple(op.name for op in _ALL[:13])
 SHORTCUTS = ("identity", "skip")  # what drop-path leaves alone
+
+
+def named(names: Sequence[str]) -> list[Op]:
+    """Return the operations of these names; raises BadInput for one that is none."""
+    for name in names:
+        if name not in OPERATIONS:
+            raise BadInput(
+                f"space.operations has {name!r}, which is no operation{near_miss(name, OPERATIONS)}: "
+                f"choose among {', '.join(OPERATIONS)}"
+            )
+    return [OPERATIONS[name] for name in names]
