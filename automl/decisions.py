@@ -77,6 +77,16 @@ class Real:
         """The one number, where there is one."""
         return () if self.low < self.high else (self.low,)
 
+    def spread(self, points: int) -> Sequence[float]:
+        """Return so many numbers from low to high, evenly spaced, or evenly in their logarithms."""
+        if self.low == self.high or points == 1:
+            return (self.low,)
+        shares = [number / (points - 1) for number in range(points)]
+        if self.log:
+            ratio = self.high / self.low
+            return (*(self.low * ratio**share for share in shares[:-1]), self.high)
+        return (*(self.low + share * (self.high - self.low) for share in shares[:-1]), self.high)
+
     def sample(self, random: Random) -> float:
         low, high = self.low, self.high
         if self.log:
@@ -131,6 +141,12 @@ class Integer:
     def options(self) -> Sequence[int]:
         """All of them, in order."""
         return range(self.low, self.high + 1)
+
+    def spread(self, points: int) -> Sequence[int]:
+        """Return all integers, or where there are more than so many, as many or fewer, spaced as Real's are."""
+        if self.count <= points:
+            return self.options
+        return sorted({round(value) for value in Real(self.low, self.high, self.log).spread(points)})
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.options)
@@ -219,6 +235,10 @@ class Options(Generic[T]):
                 bounds.append(total)
             self._bounds = [bound / total for bound in bounds]
         self._index, self._codes = index, codes
+
+    def spread(self, points: int) -> Sequence[T]:
+        """Return all options, however many points are asked for: they have no order to leave some out by."""
+        return self.options
 
     def index(self, option: T) -> int:
         """Return the option's place; raise KeyError if it is none of them."""

@@ -11,6 +11,7 @@ import random
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -144,7 +145,8 @@ class Experiment:
                 lock = Lock(folder)
             with interrupts:
                 self.prepare()
-                estimate = self.seconds(self.trials) if fresh else None
+                planned = self._planned()
+                estimate = self.seconds(planned) if fresh else None
             if folder is None:
                 folder = self.create(f"{self.names['space']}-{self.names['strategy']}")
                 lock = Lock(folder)
@@ -153,7 +155,7 @@ class Experiment:
             handler = _log_into(folder)
             write_text(folder / "config.yaml", configs.as_yaml(self.config))
             write_json(folder / "data.json", {"schema": SCHEMA, "command": self.command, **self.task.notes})
-            self._announce(folder, estimate, fresh)
+            self._announce(folder, planned, estimate, fresh)
             return self._run(folder, journal, interrupts, handler.warnings)
         finally:
             if handler is not None:
@@ -275,12 +277,20 @@ class Experiment:
             summary["graph"] = graph
         return summary
 
-    def _announce(self, folder: Path, estimate: float | None, fresh: bool) -> None:
+    def _planned(self) -> int:
+        """Return how many trials there are at most: one an architecture where the space has fewer than trials."""
+        try:
+            return sum(1 for _ in islice(self.space.enumerate(), self.trials))
+        except BadInput:
+            return self.trials
+
+    def _announce(self, folder: Path, planned: int, estimate: float | None, fresh: bool) -> None:
         space, strategy = self.names["space"], self.names["strategy"]
         print(f"Space {space}, strategy {strategy}, task {self.task.describe()}")
         about = "" if estimate is None else f", about {_duration(estimate)} on this machine"
         place = "Results" if fresh else "Going on in"
-        print(f"{self.trials} trials{about}. {place}: {folder}. Ctrl-C stops and keeps them.", flush=True)
+        fewer = "" if planned == self.trials else f" at most, the space has {planned} architecture{'s' * (planned > 1)}"
+        print(f"{self.trials} trials{fewer}{about}. {place}: {folder}. Ctrl-C stops and keeps them.", flush=True)
 
 
 def resuming(

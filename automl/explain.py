@@ -43,10 +43,9 @@ def _decisions(space_class: type[Space[object]]) -> list[str]:
         return [f"Its decisions cannot be shown without settings: {error}"]
     about = "exactly" if isinstance(size, int) else "about"
     count = f"{size:,}" if size < 1e9 else f"{float(size):.3g}"
-    lines = [
-        f"Size: {about} {count} architectures",
-        "Decisions of one sampled architecture (answer, and what could be chosen):",
-    ]
+    lines = [f"Size: {about} {count} architecture{'s' * (size != 1)}"]
+    if architecture.values:
+        lines.append("Decisions of one sampled architecture (answer, and what could be chosen):")
     lines += [f"  {name} = {value}    {architecture.domains[name]}" for name, value in architecture.to_json().items()]
     return lines
 

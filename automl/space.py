@@ -149,10 +149,11 @@ class Space(ABC, Generic[Blueprint]):
                 raise BadInput(f"decision {name!r} is not asked for here{hint}: leave it out")
         return architecture
 
-    def enumerate(self, given: Mapping[str, Any] | None = None) -> Iterator[Architecture]:
+    def enumerate(self, given: Mapping[str, Any] | None = None, points: int | None = None) -> Iterator[Architecture]:
         """Run through all architectures that agree with the given decisions, in the order of the options.
 
-        Raises BadInput at a decision over real numbers that is not given: there is no end of them.
+        With ``points``, an interval of numbers has at most so many, evenly spaced. Without, BadInput is raised at a
+        decision over real numbers that is not given: there is no end of them.
         """
         fixed = given or {}
         path: list[list[int]] = []  # position and number of options, by decision
@@ -161,12 +162,12 @@ class Space(ABC, Generic[Blueprint]):
 
             def follow(name: str, domain: Domain) -> Any:
                 nonlocal depth
-                if domain.count is None and name not in fixed:
+                if domain.count is None and points is None and name not in fixed:
                     raise BadInput(f"decision {name!r} is {domain}, which cannot be run through: give it a value")
                 if name in fixed:
                     options: Sequence[Any] = [value] if (value := domain.fit(fixed[name])) == fixed[name] else []
                 else:
-                    options = domain.options
+                    options = domain.options if points is None else domain.spread(points)
                 if depth == len(path):
                     path.append([0, len(options)])
                 if not options:

@@ -12,6 +12,7 @@ def automl_strategies() -> Mapping[str, str]:
         "cmaes": "automl_strategies.cmaes:CMAES",
         "evolution": "automl_strategies.evolution:Evolution",
         "gp": "automl_strategies.gp:GP",
+        "grid": "automl_strategies.grid:Grid",
         "nsga2": "automl_strategies.nsga2:NSGA2",
         "ppo": "automl_strategies.ppo:PPO",
         "q_learning": "automl_strategies.q_learning:QLearning",

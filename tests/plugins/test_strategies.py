@@ -4,22 +4,38 @@ import csv
 import gzip
 import random
 from dataclasses import dataclass
+from itertools import product
 from math import comb, sqrt
 from statistics import fmean
 
 import pytest
 
-from automl import BadInput, Candidate, Evaluator, Limit, Objective, Op, Options, Report, Space, Trial, TrialFailed
+from automl import (
+    BadInput,
+    Candidate,
+    Evaluator,
+    Integer,
+    Limit,
+    Objective,
+    Op,
+    Options,
+    Real,
+    Report,
+    Space,
+    Trial,
+    TrialFailed,
+)
 from automl.study import Study
 from automl.testing import NO_TASK, Checksum, ToySpace, check_strategy
 from automl_strategies.evolution import Evolution
+from automl_strategies.grid import Grid
 from automl_strategies.random import Random
 
 
 @pytest.mark.parametrize(
     "factory",
-    [Random, Evolution, lambda: Evolution(population=3, tournament=3), lambda: Evolution(5, 1, identity=0.5)],
-    ids=["random", "evolution", "greedy", "walk"],
+    [Random, Evolution, lambda: Evolution(population=3, tournament=3), lambda: Evolution(5, 1, identity=0.5), Grid],
+    ids=["random", "evolution", "greedy", "walk", "grid"],
 )
 def test_ours_keep_the_contract(factory):
     check_strategy(factory)
@@ -258,3 +274,41 @@ def test_five_hundred_evaluations_of_evolution_nearly_reach_the_optimum(table):
         found.append(study.best.score)
     print(f"validation {fmean(found):.2f} (known 84.81), 20 seeds")
     assert fmean(found) == pytest.approx(84.81, abs=3 * 0.23 / sqrt(20))
+
+
+# grid search
+
+
+def test_a_grid_is_every_architecture_once_and_then_nothing():
+    strategy = started(Grid(), ToySpace(3, 2))
+    asked = [strategy.ask() for _ in range(9)]
+    assert [tuple(candidate.architecture.values.values()) for candidate in asked[:8]] == [*product((0, 1), repeat=3)]
+    assert asked[8] is None
+
+
+def test_a_grid_has_points_in_an_interval():
+    class Rates(Space):
+        def describe(self, choose):
+            return (
+                choose("rate", Real(1e-4, 1.0, log=True)),
+                choose("width", Integer(1, 9)),
+                choose("few", Integer(1, 2)),
+            )
+
+        def build(self, blueprint, task):
+            raise NotImplementedError
+
+    found = [architecture.blueprint for architecture in Rates().enumerate(points=3)]
+    assert [round(rate, 6) for rate, _, _ in found[::6]] == [1e-4, 1e-2, 1.0]
+    assert found[:6] == [(1e-4, width, few) for width in (1, 5, 9) for few in (1, 2)]
+    assert len(found) == 18
+    assert Real(0, 1).spread(1) == (0,)
+    with pytest.raises(BadInput, match="cannot be run through"):
+        next(Rates().enumerate())
+
+
+def test_a_study_of_a_grid_ends_with_the_space():
+    study = Study(ToySpace(2, 2), Grid(), Checksum(), NO_TASK, (Objective("accuracy"),), trials=20)
+    study.run()
+    assert len(study.trials) == 4
+    assert study.best.score == max(trial.score for trial in study.trials)
