@@ -1,0 +1,1 @@
+"""Networks designed by hand, each a search space with few decisions or none."""
