@@ -142,7 +142,8 @@ def _close(experiment: Any) -> None:
         )
     report = folder / "report.html"
     if report.exists():
-        print(f"Report: {report}    Go on: automl resume {folder} trials={3 * study.total}")
+        on = "" if study.ending else f"    Go on: automl resume {folder} trials={3 * study.total}"
+        print(f"Report: {report}{on}")
     print(folder, flush=True)
 
 
@@ -223,6 +224,44 @@ def _compare(words: list[str]) -> int:
         print(sentence)
     print(out)
     return 0
+
+
+def _measure(words: list[str]) -> int:
+    parser = _parser(
+        "measure",
+        "Say what networks cost, layer by layer, and how long they take: those of a space, as +space=mobilenet_v2 "
+        "key=value ..., untrained, or the one that a run found.",
+    )
+    parser.add_argument("words", nargs="*", help="a run folder, or the words of a search; default: the latest run")
+    parser.add_argument("--image", help="channels x height x width, 3x224x224 unless the words name a task")
+    parser.add_argument("--classes", help="how many, 1000 unless the words name a task")
+    parser.add_argument("--batch", default="1", help="images a run, default 1")
+    parser.add_argument("--threads", default="1", help="default 1")
+    parser.add_argument("--no-latency", action="store_true", help="count, but take no time")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    given = parser.parse_intermixed_args(words)
+    from automl import measuring, runs
+
+    image = None if given.image is None else measuring.image_of(given.image)
+    classes = None if given.classes is None else _whole("--classes", given.classes)
+    how = {"batch": _whole("--batch", given.batch), "threads": _whole("--threads", given.threads)}
+    timed = not given.no_latency
+    if any("=" in word for word in given.words) and not Path(given.words[0]).exists():
+        found = measuring.measured_space(given.words, image=image, classes=classes, timed=timed, **how)
+    elif given.image or given.classes:
+        raise BadInput("the network of a run has its images and classes: leave out --image and --classes")
+    elif len(given.words) > 1:
+        raise BadInput(f"one run is measured at a time: leave out {printable(given.words[1])}")
+    else:
+        found = measuring.measured_run(runs.find(next(iter(given.words), None), runs.root()), timed=timed, **how)
+    print(found.as_json() if given.json else found.as_text())
+    return 0
+
+
+def _whole(option: str, text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise BadInput(f"{option} {text} must be an integer, at least 1")
+    return int(text)
 
 
 def _export(words: list[str]) -> int:
@@ -325,6 +364,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "resume": _resume,
     "report": _report,
     "compare": _compare,
+    "measure": _measure,
     "export": _export,
     "predict": _predict,
     "plugins": _plugins,
@@ -335,6 +375,7 @@ _SENTENCES = {
     "resume": "go on with a run, or extend it",
     "report": "write the report of runs anew",
     "compare": "compare the methods of a sweep, for a paper",
+    "measure": "say what networks cost, layer by layer",
     "export": "write model.onnx of a run anew",
     "predict": "say what a run's network sees in images",
     "plugins": "list what is installed",

@@ -158,15 +158,15 @@ def _forget_where_it_was_made(proto: Any) -> None:
             del part.metadata_props[:]
 
 
-def latency(network: nn.Module, task: Task) -> Latency:
+def latency(network: nn.Module, task: Task, *, threads: int = 1, batch: int = 1) -> Latency:
     """Time a network, trained or not, as it would be shipped: exported, in onnxruntime.
 
-    Raises BadInput where it cannot be exported.
+    Of the task only what ``Deployed`` takes is looked at. Raises BadInput where the network cannot be exported.
     """
     deployed = Deployed.of(copy.deepcopy(network), task)
     with at_rest(deployed), torch.no_grad():
         model = _as_onnx(deployed, {})
-    return onnx_latency(model, task.input, runs=50, seconds=1.0)
+    return onnx_latency(model, task.input, runs=50, seconds=1.0, threads=threads, batch=batch)
 
 
 def check_onnx(model: bytes, deployed: Deployed, images: np.ndarray[Any, Any] | None = None) -> None:

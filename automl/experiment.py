@@ -52,7 +52,7 @@ class Experiment:
         self.registry = registry or Registry()
         self.command = command
         values = configs.resolved(config)
-        self.trials = check(values.get("trials"), Annotated[int, Ge(1)], "trials")
+        self.trials: int = check(values.get("trials"), Annotated[int, Ge(1)], "trials")
         seed = check(values.get("seed"), Annotated[int, Ge(0)] | None, "seed")
         if seed is None:
             seed = secrets.randbelow(1 << 31)

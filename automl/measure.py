@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from torch.nn import Module
+    from torch.nn import Module, Parameter
 
 os.environ.setdefault(
     "ORT_DISABLE_TELEMETRY", "1"
@@ -32,6 +32,11 @@ def strip(model: Module) -> Module:
 
 def parameters(model: Module) -> int:
     """Return the number of trainable parameters, shared ones once, without those that only training needs."""
+    return sum(parameter.numel() for parameter in counted(model))
+
+
+def counted(model: Module) -> list[Parameter]:
+    """Return the tensors that ``parameters`` counts."""
     import torch
 
     for_training = {
@@ -40,13 +45,13 @@ def parameters(model: Module) -> int:
         if getattr(module, "training_only", False)
         for parameter in module.parameters()
     }
-    return sum(
-        parameter.numel()
+    return [
+        parameter
         for parameter in model.parameters()
         if parameter.requires_grad
         and id(parameter) not in for_training
         and not isinstance(parameter, torch.nn.UninitializedParameter)
-    )
+    ]
 
 
 def multiply_adds(model: Module, image: tuple[int, int, int]) -> int:
@@ -54,13 +59,52 @@ def multiply_adds(model: Module, image: tuple[int, int, int]) -> int:
 
     The image is channels x height x width. The model runs once, at rest, where its weights are.
     """
+    total = 0
+
+    def add(operation: Any, arguments: Sequence[Any], keywords: Mapping[str, Any], result: Any) -> None:
+        nonlocal total
+        total += products(operation, arguments, keywords, result)
+
+    observe(model, image, 1, add)
+    return total
+
+
+def products(operation: Any, arguments: Sequence[Any], keywords: Mapping[str, Any], result: Any) -> int:
+    """Return the multiply-adds of one operation of PyTorch: 0 for all but convolutions and products of matrices."""
+    from torch.utils.flop_counter import flop_registry
+
+    formula = flop_registry.get(operation.overloadpacket)
+    # a multiply-add is counted as two operations
+    return 0 if formula is None else int(formula(*arguments, **keywords, out_val=result)) // 2
+
+
+def observe(model: Module, image: tuple[int, int, int], batch: int, see: Callable[..., None]) -> Any:
+    """Run the model once, at rest, where its weights are, on images of zeros; return what it gives.
+
+    ``see`` is told of each operation of PyTorch after it is done: the operation, its arguments, its keyword arguments
+    and its result. Attention is done by products of matrices, which is not how a library may do it.
+    """
     import torch
-    from torch.utils.flop_counter import FlopCounterMode
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        ) -> Any:
+            result = func(*args, **(kwargs or {}))
+            see(func, args, kwargs or {}, result)
+            return result
 
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    with at_rest(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(torch.zeros(1, *image, device=device))
-    return int(counter.get_total_flops() // 2)  # a multiply-add is counted as two operations
+    images = torch.zeros(batch, *image, device=device)
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with at_rest(model), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), Observer():  # type: ignore[no-untyped-call]
+            return model(images)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
 
 
 @contextmanager
@@ -84,32 +128,53 @@ class Latency:
     p90_ms: float
     runs: int
     threads: int
+    batch: int
     runtime: str
 
 
-def torch_latency(model: Module, image: tuple[int, int, int], *, runs: int = 30, seconds: float = 1.0) -> Latency:
-    """Time the model at rest on the CPU in PyTorch: one image, one thread; at most so many runs and seconds."""
+def torch_latency(
+    model: Module,
+    image: tuple[int, int, int],
+    *,
+    runs: int = 30,
+    seconds: float = 1.0,
+    threads: int = 1,
+    batch: int = 1,
+    warm_up: int = 5,
+) -> Latency:
+    """Time the model at rest on the CPU in PyTorch: at most so many runs and seconds, after ``warm_up`` unseen."""
     import torch
 
-    images = torch.rand(1, *image, generator=torch.Generator().manual_seed(0))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    images = torch.rand(batch, *image, generator=torch.Generator().manual_seed(0))
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
     try:
         with at_rest(model), torch.inference_mode():
-            return _time(lambda: model(images), runs, seconds, f"torch {torch.__version__}")
+            times = _time(lambda: model(images), runs, seconds, warm_up)
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
+    return Latency(*times, threads, batch, f"torch {torch.__version__}")
 
 
-def onnx_latency(model: bytes, image: tuple[int, int, int], *, runs: int = 200, seconds: float = 2.0) -> Latency:
-    """Time the bytes of an ONNX file in onnxruntime: one image, one thread; at most so many runs and seconds."""
+def onnx_latency(
+    model: bytes,
+    image: tuple[int, int, int],
+    *,
+    runs: int = 200,
+    seconds: float = 2.0,
+    threads: int = 1,
+    batch: int = 1,
+    warm_up: int = 5,
+) -> Latency:
+    """Time the bytes of an ONNX file in onnxruntime: at most so many runs and seconds, after ``warm_up`` unseen."""
     import numpy as np
     import onnxruntime
 
-    session = onnx_session(model, threads=1)
-    images = np.random.default_rng(0).random((1, *image), dtype=np.float32)
+    session = onnx_session(model, threads=threads)
+    images = np.random.default_rng(0).random((batch, *image), dtype=np.float32)
     given = {session.get_inputs()[0].name: images}
-    return _time(lambda: session.run(None, given), runs, seconds, f"onnxruntime {onnxruntime.__version__}")
+    times = _time(lambda: session.run(None, given), runs, seconds, warm_up)
+    return Latency(*times, threads, batch, f"onnxruntime {onnxruntime.__version__}")
 
 
 def onnx_session(model: bytes, threads: int = 0) -> Any:
@@ -123,12 +188,14 @@ def onnx_session(model: bytes, threads: int = 0) -> Any:
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def _time(run: Callable[[], Tensor | list[Any]], runs: int, seconds: float, runtime: str) -> Latency:
-    """Run it a few times unseen, then time it again and again."""
+def _time(
+    run: Callable[[], Tensor | list[Any]], runs: int, seconds: float, warm_up: int
+) -> tuple[float, float, float, int]:
+    """Run it a few times unseen, then time it again and again: median, percentiles 10 and 90, and number of runs."""
     import numpy as np
 
     started = time.perf_counter()
-    for _ in range(5):
+    for _ in range(warm_up):
         run()
     end = started + seconds
     times: list[float] = []
@@ -137,4 +204,4 @@ def _time(run: Callable[[], Tensor | list[Any]], runs: int, seconds: float, runt
         run()
         times.append((time.perf_counter_ns() - before) / 1e6)
     low, median, high = (float(value) for value in np.percentile(times, (10, 50, 90)))
-    return Latency(median, low, high, len(times), 1, runtime)
+    return median, low, high, len(times)

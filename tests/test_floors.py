@@ -18,9 +18,9 @@ FLOORS = [
     {"strategy", "hookspecs", "pareto", "baseline"},
     {"evaluator"},
     {"journal", "known", "plugins", "measure", "executor", "watching", "notebook"},
-    {"study", "runs", "deploy", "config", "explain"},
+    {"study", "runs", "deploy", "config", "explain", "layers"},
     {"testing", "final", "sweeps"},
-    {"experiment", "comparison"},
+    {"experiment", "comparison", "measuring"},
     {"cli"},
     {"__main__"},
 ]

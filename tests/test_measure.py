@@ -3,12 +3,14 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from automl import deploy
 from automl.deploy import Deployed, export_onnx
 from automl.measure import at_rest, multiply_adds, onnx_latency, parameters, strip, torch_latency
 
@@ -120,9 +122,32 @@ def test_latency_in_torch_is_of_one_thread_and_puts_the_threads_back():
     assert 0 < latency.p10_ms <= latency.median_ms <= latency.p90_ms
 
 
+def test_latency_in_torch_is_of_as_many_images_and_threads_as_asked():
+    seen = []
+
+    class Watched(Network):
+        def forward(self, images):
+            seen.append((torch.get_num_threads(), tuple(images.shape)))
+            return super().forward(images)
+
+    latency = torch_latency(Watched(), (1, 8, 8), runs=5, threads=2, batch=3, warm_up=1)
+    assert seen == [(2, (3, 1, 8, 8))] * 6
+    assert (latency.threads, latency.batch, latency.runs) == (2, 3, 5)
+
+
 def test_latency_tells_a_slow_network_from_a_fast_one():
     fast, slow = nn.Conv2d(1, 1, 3), nn.Sequential(*(nn.Conv2d(32, 32, 3, padding=1) for _ in range(20)))
     assert torch_latency(slow, (32, 32, 32)).median_ms > 3 * torch_latency(fast, (1, 8, 8)).median_ms
+
+
+@pytest.mark.slow
+def test_an_untrained_network_is_timed_as_it_would_be_shipped():
+    task = SimpleNamespace(input=(1, 8, 8), outputs=3, classes=("a", "b", "c"), mean=(0.5,), std=(0.5,))
+    network = Network().train()
+    latency = deploy.latency(network, task, threads=2, batch=3)
+    assert (latency.threads, latency.batch) == (2, 3)
+    assert network.training
+    assert network.head is not None
 
 
 @pytest.mark.slow
@@ -131,7 +156,7 @@ def test_latency_in_onnxruntime(tmp_path):
     export_onnx(deployed, tmp_path / "model.onnx", {}, np.zeros((3, 1, 8, 8), dtype=np.uint8))
     latency = onnx_latency(tmp_path / "model.onnx", (1, 8, 8), runs=20)
     assert latency.runtime.startswith("onnxruntime ")
-    assert latency.runs == 20
+    assert (latency.runs, latency.threads, latency.batch) == (20, 1, 1)
     assert 0 < latency.p10_ms <= latency.median_ms <= latency.p90_ms
 
 
