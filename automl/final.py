@@ -116,7 +116,8 @@ class Final:
                 "latency_ms": latency.median_ms,
                 "latency_p10_ms": latency.p10_ms,
                 "latency_p90_ms": latency.p90_ms,
-                "latency_of": f"{latency.runtime}, {latency.threads} thread, batch {latency.batch}, {latency.runs} runs",
+                "latency_of": f"{latency.runtime}, {latency.threads} thread, batch {latency.batch}, "
+                f"{latency.runs} runs",
             }
         except BadInput as error:
             _log.warning("model.onnx is not written: %s", error)
