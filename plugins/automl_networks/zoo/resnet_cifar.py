@@ -36,7 +36,7 @@ class ResNetCifar(HandDesigned):
 
     def network(self, image: Image, outputs: int) -> Classifier:
         strides = [1, *self.steps(image)]
-        narrow = [make_divisible(16 * self.width, 4) * growth for growth in (1, 2, 4)]
+        narrow = [make_divisible(16 * self.width, 1) * growth for growth in (1, 2, 4)]
         if self.depth == 164:
             widths = [4 * channels for channels in narrow]
             stages = stages_of(PreActivation, narrow[0], widths, [(self.depth - 2) // 9] * 3, strides)
