@@ -31,9 +31,9 @@ class Stage:
     hidden: int | None = None
 
 
-def scaled(stages: Sequence[Stage], width: float) -> list[Stage]:
-    """Return the stages with their outputs multiplied by a width, in multiples of 8."""
-    return [replace(stage, outputs=make_divisible(stage.outputs * width)) for stage in stages]
+def scaled(stages: Sequence[Stage], width: float, divisor: int = 8) -> list[Stage]:
+    """Return the stages with their outputs multiplied by a width, in multiples of the divisor."""
+    return [replace(stage, outputs=make_divisible(stage.outputs * width, divisor)) for stage in stages]
 
 
 def strides(stages: Sequence[Stage]) -> list[int]:
@@ -51,26 +51,32 @@ def mobile_network(
     steps: Sequence[int] | None = None,
     dropout: float = 0.0,
     activation: Callable[[], nn.Module] = nn.ReLU,
+    unit: Callable[[int, Stage, int], nn.Module] | None = None,
 ) -> Classifier:
-    """Return a network with so many channels in its stem and before its linear layer; ``steps`` replace its strides."""
+    """Return a network with so many channels in its stem and before its linear layer; ``steps`` replace its strides.
+
+    ``unit`` makes a unit of its inputs, its stage and its stride; None: an inverted residual.
+    """
+
+    def inverted(inputs: int, stage: Stage, stride: int) -> nn.Module:
+        return InvertedResidual(
+            inputs,
+            stage.outputs,
+            stride,
+            stage.expansion,
+            stage.kernel,
+            stage.squeeze,
+            stage.skip,
+            activation,
+            stage.hidden,
+        )
+
     first, *others = strides(stages) if steps is None else steps
     channels, rows = stem, []
     for stage, step in zip(stages, others, strict=True):
         units = []
         for repeat in range(stage.repeats):
-            units.append(
-                InvertedResidual(
-                    channels,
-                    stage.outputs,
-                    step if repeat == 0 else 1,
-                    stage.expansion,
-                    stage.kernel,
-                    stage.squeeze,
-                    stage.skip,
-                    activation,
-                    stage.hidden,
-                )
-            )
+            units.append((unit or inverted)(channels, stage, step if repeat == 0 else 1))
             channels = stage.outputs
         rows.append(nn.Sequential(*units))
     rows.append(conv_norm(channels, head, activation=activation))

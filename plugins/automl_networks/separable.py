@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from automl_networks.activation import PreActivated
+from automl_networks.dilated_depthwise import DilatedDepthwise
 
 
 def separable(
@@ -15,14 +16,16 @@ def separable(
     The first time takes the stride and changes the channels. Dilated, published cells have it once (Liu et al.,
     2019) or twice (Real et al., 2019).
     """
-    padding = dilation * (kernel // 2)
     layers: list[nn.Module] = []
     for repeat in range(repeats):
         channels, step = (inputs, stride) if repeat == 0 else (outputs, 1)
         if repeat > 0:
             layers.append(nn.ReLU(inplace=True))
+        if dilation > 1:
+            layers.append(DilatedDepthwise(channels, kernel, step, dilation))
+        else:
+            layers.append(nn.Conv2d(channels, channels, kernel, step, kernel // 2, groups=channels, bias=False))
         layers += [
-            nn.Conv2d(channels, channels, kernel, step, padding, dilation, groups=channels, bias=False),
             nn.Conv2d(channels, outputs, 1, bias=False),
             nn.BatchNorm2d(outputs),
         ]

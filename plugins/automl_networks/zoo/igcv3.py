@@ -8,14 +8,22 @@ from typing import Annotated
 from annotated_types import Ge, Gt, Lt
 from torch import nn
 
-from automl_networks.classifier import Classifier, pooled_linear
-from automl_networks.conv_norm import conv_norm
+from automl_networks.classifier import Classifier
 from automl_networks.hand_designed import DECIDABLE, HandDesigned, Image
 from automl_networks.interleaved import InterleavedResidual
+from automl_networks.mobile import Stage, mobile_network, scaled, strides
 from automl_networks.widths import make_divisible
 
-# expansion, channels, repeats, stride of the first: MobileNetV2's, and twice as deep but at its ends
-_STAGES = ((1, 16, 1, 1), (6, 24, 4, 2), (6, 32, 6, 2), (6, 64, 8, 2), (6, 96, 6, 1), (6, 160, 6, 2), (6, 320, 1, 1))
+# repeats, kernel, stride, expansion, channels: MobileNetV2's, and twice as deep but at its ends
+_STAGES = (
+    Stage(1, 3, 1, 1, 16),
+    Stage(4, 3, 2, 6, 24),
+    Stage(6, 3, 2, 6, 32),
+    Stage(8, 3, 2, 6, 64),
+    Stage(6, 3, 1, 6, 96),
+    Stage(6, 3, 2, 6, 160),
+    Stage(1, 3, 1, 6, 320),
+)
 
 
 @dataclass
@@ -31,18 +39,18 @@ class IGCV3(HandDesigned):
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.2
 
     def network(self, image: Image, outputs: int) -> Classifier:
-        steps = iter(self.steps(image))
-        channels = make_divisible(32 * self.width, 2)
-        stem = conv_norm(image[0], channels, 3, next(steps), activation=nn.ReLU6)
-        stages = []
-        for expansion, base, repeats, stride in _STAGES:
-            stride = next(steps) if stride == 2 else 1
-            units = []
-            for repeat in range(repeats):
-                outward = make_divisible(base * self.width, 2)
-                units.append(InterleavedResidual(channels, outward, stride if repeat == 0 else 1, expansion))
-                channels = outward
-            stages.append(nn.Sequential(*units))
-        last = make_divisible(1280 * max(1.0, self.width), 2)
-        stages.append(conv_norm(channels, last, activation=nn.ReLU6))
-        return Classifier(stem, stages, pooled_linear(last, outputs, self.dropout))
+        return mobile_network(
+            image[0],
+            outputs,
+            scaled(_STAGES, self.width, 2),
+            stem=make_divisible(32 * self.width, 2),
+            head=make_divisible(1280 * max(1.0, self.width), 2),
+            steps=self.steps(image, strides(_STAGES)),
+            dropout=self.dropout,
+            activation=nn.ReLU6,
+            unit=_unit,
+        )
+
+
+def _unit(inputs: int, stage: Stage, stride: int) -> nn.Module:
+    return InterleavedResidual(inputs, stage.outputs, stride, int(stage.expansion))

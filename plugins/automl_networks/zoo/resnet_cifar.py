@@ -24,7 +24,7 @@ class ResNetCifar(HandDesigned):
     110: 1,727,962 and 252,887,680. Depth 164 is made of pre-activated bottlenecks (He et al., 2016b): 1,703,258 and
     247,646,720. Where a unit changes the shape, ``shortcut`` "A" takes every second pixel and adds channels of zeros,
     "B" projects; bottlenecks always project. ``width`` multiplies every number of channels: the stem's 16 is
-    rounded to a multiple of 4, and the others follow. On images below 16 x 16 strides are left out.
+    rounded, and the others follow. On images below 16 x 16 strides are left out.
     """
 
     depth: Annotated[Literal[20, 32, 44, 56, 110, 164], DECIDABLE] = 56
