@@ -63,7 +63,7 @@ def evaluator(network: nn.Module, task: Synthetic) -> Callable[[], Any]:
     """Return an epoch of the evaluator's own loop."""
     data = tuple(Batches(split, task.mean, task.std, torch.device("cpu")) for split in (task.train, task.held_out))
     recipe = Recipe(1000, RATE, MOMENTUM, DECAY, 0.0, 0.1, CLIP, 0.4)
-    fabric = Training(accelerator="cpu")._fabric()
+    fabric = Training(accelerator="cpu").hardware.fabric()
     learner = Learner(network, task, data, recipe, seed=0, fabric=fabric, channels_last=True)  # type: ignore[arg-type]
     return learner.finish_epoch
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = [
     {"errors"},
     {"decisions", "files", "images", "interrupts", "splits", "downloads"},
-    {"space", "task", "trial"},
+    {"space", "task", "trial", "checkpoint"},
     {"strategy", "hookspecs", "pareto", "baseline"},
     {"evaluator"},
     {"journal", "known", "plugins", "measure", "executor", "watching", "notebook"},

@@ -14,8 +14,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from automl import BadInput, Task, TrialFailed
+from automl.checkpoint import Checkpoint
 from automl_evaluators.batches import Batches, cut, seed_of
-from automl_evaluators.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le, Lt
 
 from automl import Architecture, BadInput, Dataset, Report, Space, Task, Trainer, Trial, TrialFailed
+from automl_evaluators.hardware import Accelerator, Hardware, Precision
 
 if TYPE_CHECKING:
     import torch
-    from lightning.fabric import Fabric
     from torch.nn import Module
 
+    from automl.checkpoint import Checkpoint
     from automl_evaluators.batches import Batches
-    from automl_evaluators.checkpoint import Checkpoint
     from automl_evaluators.learner import Learner
 
 log = logging.getLogger("automl")
@@ -45,25 +43,28 @@ class Training(Trainer):
 
     epochs: Annotated[int, Ge(1)] = 5
     images: Annotated[int, Ge(2)] | None = None  # at most so many training images, the same for all, stratified
-    learning_rate: Annotated[float, Gt(0)] = 0.1
+    learning_rate: Annotated[float, Gt(0)] | Literal["auto"] = "auto"  # 0.1; without batch normalisation 0.01
     momentum: Annotated[float, Ge(0), Lt(1)] = 0.9
     weight_decay: Annotated[float, Ge(0)] = 5e-4
     warmup: Annotated[float, Ge(0), Lt(1)] = 0.1  # share of the schedule
     smoothing: Annotated[float, Ge(0), Lt(1)] = 0.1  # of the labels
     clip: Annotated[float, Gt(0)] | None = 5.0  # longest gradient
     auxiliary: Annotated[float, Ge(0), Le(1)] = 0.4  # weight of the auxiliary head's loss, where there is one
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    precision: Precision = "auto"
     channels_last: bool | Literal["auto"] = "auto"
-    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    accelerator: Accelerator = "auto"
     seconds: Annotated[float, Gt(0)] | None = None  # time limit of a candidate's training, looked at between batches
     threads: Annotated[int, Ge(1)] | None = None  # of the CPU; null: one for small networks, else all
+
+    @property
+    def hardware(self) -> Hardware:
+        return Hardware(self.accelerator, self.precision, self.channels_last)
 
     def start(self, space: Space[Any], task: Task) -> None:
         super().start(space, task)
         self._data: tuple[Batches, Batches] | None = None
         self._warned = False
-        if self.accelerator == "gpu" or self.precision == "float16":
-            self._check_gpu()
+        self.hardware.check()
         images = min(len(task.train), self.images or len(task.train))
         if self.images is not None and self.images < task.outputs:
             raise BadInput(
@@ -97,7 +98,7 @@ class Training(Trainer):
     def _in_a_layout_that_works(self, trial: Trial) -> Iterator[Report]:
         reached = -1.0
         try:
-            for report in self._evaluate(trial, self._lays_channels_last()):
+            for report in self._evaluate(trial, self.hardware.lays_channels_last):
                 reached = report.fidelity
                 yield report
             return
@@ -141,7 +142,7 @@ class Training(Trainer):
     ) -> Module:
         try:
             try:
-                return self._fit(architecture, seed, checkpoint, watch, self._lays_channels_last())
+                return self._fit(architecture, seed, checkpoint, watch, self.hardware.lays_channels_last)
             except RuntimeError as error:
                 if not self._is_about_layout(error):
                     raise
@@ -162,8 +163,8 @@ class Training(Trainer):
     ) -> Module:
         import torch
 
+        from automl.checkpoint import Checkpoint
         from automl.measure import strip
-        from automl_evaluators.checkpoint import Checkpoint
 
         path = None if checkpoint is None else checkpoint / "training.safetensors"
         saved = Checkpoint.load(path) if path is not None and path.exists() else None
@@ -191,10 +192,10 @@ class Training(Trainer):
 
         None for an architecture that cannot be trained.
         """
-        self._batches(self._fabric().device)  # what is done once, imports included, is not counted
+        self._batches(self.hardware.fabric().device)  # what is done once, imports included, is not counted
         began = time.monotonic()
         try:
-            learner, _ = self._learner(architecture, 0, self._lays_channels_last())
+            learner, _ = self._learner(architecture, 0, self.hardware.lays_channels_last)
             built = time.monotonic() - began
             step, batch = learner.timed(steps=3)
         except (TrialFailed, MemoryError, RuntimeError):
@@ -204,7 +205,7 @@ class Training(Trainer):
 
     def _saved(self, parent: int | None, architecture: Architecture) -> Checkpoint | None:
         """Return where the parent ended, if it was of the same architecture and that was kept."""
-        from automl_evaluators.checkpoint import Checkpoint
+        from automl.checkpoint import Checkpoint
 
         if parent is None or self.folder is None or not self._path(parent).exists():
             return None
@@ -241,10 +242,10 @@ class Training(Trainer):
             costs["latency_torch_ms"] = measure.torch_latency(network, image).median_ms
         if "latency_ms" in self.wanted:
             costs["latency_ms"] = latency(network, self.task).median_ms
-        fabric = self._fabric()
+        fabric = self.hardware.fabric()
         recipe = Recipe(
             self.epochs,
-            self.learning_rate,
+            self._rate(network),
             self.momentum,
             self.weight_decay,
             self.warmup,
@@ -254,7 +255,7 @@ class Training(Trainer):
         )
         data = self._batches(fabric.device)
         threads = self.threads or self._threads(network, costs["multiply_adds"])
-        if channels_last and threads != 1 and not self._on_gpu() and _strides_single_pixels(network):
+        if channels_last and threads != 1 and not self.hardware.is_gpu and _strides_single_pixels(network):
             channels_last = False
         learner = Learner(
             network, self.task, data, recipe, seed=seed, fabric=fabric, channels_last=channels_last, threads=threads
@@ -275,45 +276,13 @@ class Training(Trainer):
             )
         return self._data
 
-    def _fabric(self) -> Fabric:
-        """Return Lightning Fabric for one device, quiet; a new one each time, for it holds the scale of float16."""
-        with warnings.catch_warnings():
-            if not os.environ.get("AUTOML_DEBUG"):
-                warnings.simplefilter("ignore")
-                logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
-            from lightning.fabric import Fabric
+    def _rate(self, network: Module) -> float:
+        """Return the highest learning rate; at 0.1 networks without batch normalisation lose their ReLUs for good."""
+        if self.learning_rate != "auto":
+            return self.learning_rate
+        from torch.nn.modules.batchnorm import _BatchNorm
 
-            return Fabric(accelerator="gpu" if self._on_gpu() else "cpu", devices=1, precision=self._precision())
-
-    def _check_gpu(self) -> None:
-        """Raise BadInput where a GPU is asked for that is not there."""
-        import torch
-
-        if self.accelerator == "gpu" and not torch.cuda.is_available():
-            raise BadInput("evaluator.accelerator=gpu, but PyTorch finds no GPU here: use evaluator.accelerator=cpu")
-        if self.precision == "float16" and not self._on_gpu():
-            raise BadInput("evaluator.precision=float16 needs a GPU: use evaluator.precision=float32 or bfloat16")
-
-    def _on_gpu(self) -> bool:
-        """Return whether training is on a GPU; Apple's lacks the 64-bit numbers that metrics are summed in."""
-        import torch
-
-        return self.accelerator == "gpu" or (self.accelerator == "auto" and torch.cuda.is_available())
-
-    def _precision(self) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
-        """Return the precision in Fabric's words; automatic is bfloat16 where a GPU has it, else float32.
-
-        A processor with bfloat16 gains nothing by it below 500 million multiply-adds an image (measured: 0.64 of the
-        speed at 1 million, 1.06 at 500), and a rule is repeatable where a race between the two would not be.
-        """
-        import torch
-
-        precision = self.precision
-        if precision == "auto":
-            short = self._on_gpu() and torch.cuda.is_bf16_supported(including_emulation=False)
-            precision = "bfloat16" if short else "float32"
-        names = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
-        return names[precision]  # type: ignore[return-value]
+        return 0.1 if any(isinstance(module, _BatchNorm) for module in network.modules()) else 0.01
 
     def _threads(self, network: Module, multiply_adds: float) -> int | None:
         """Return 1 where a batch has so little work an operation that sharing it out costs more; None for all threads.
@@ -324,15 +293,9 @@ class Training(Trainer):
         operations = sum(1 for module in network.modules() if not any(module.children()))
         return 1 if multiply_adds * self.task.batch_size < _LITTLE_WORK * operations else None
 
-    def _lays_channels_last(self) -> bool:
-        """Return whether tensors are laid out channels-last; automatic is everywhere but on a GPU in 32 bits."""
-        if self.channels_last != "auto":
-            return self.channels_last
-        return not self._on_gpu() or self._precision() != "32-true"
-
     def _is_about_layout(self, error: RuntimeError) -> bool:
         """Return whether a network failed only for being laid out channels-last, and say so once."""
-        if "view size is not compatible" not in str(error) or not self._lays_channels_last():
+        if "view size is not compatible" not in str(error) or not self.hardware.lays_channels_last:
             return False
         if not self._warned:
             self._warned = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from automl_networks.activation import PreActivated
+from automl_networks.asymmetric import asymmetric
 
 
 def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1) -> PreActivated:
@@ -38,11 +39,8 @@ class Subsample(nn.Module):
 
 def factorised_convolution(inputs: int, outputs: int, length: int, stride: int = 1) -> PreActivated:
     """Return ReLU, a 1 x length and a length x 1 convolution and batch normalisation (Szegedy et al., 2016)."""
-    return PreActivated(
-        nn.Conv2d(inputs, outputs, (1, length), (1, stride), (0, length // 2), bias=False),
-        nn.Conv2d(outputs, outputs, (length, 1), (stride, 1), (length // 2, 0), bias=False),
-        nn.BatchNorm2d(outputs),
-    )
+    pair = asymmetric(inputs, outputs, outputs, length, stride, bias=False)
+    return PreActivated(*pair, nn.BatchNorm2d(outputs))
 
 
 def bottleneck(inputs: int, outputs: int, kernels: tuple[tuple[int, int], ...], stride: int = 1) -> PreActivated:

@@ -51,7 +51,7 @@ class DARTS(Space[Cells]):
     operations: tuple[str, ...] = DARTS_OPERATIONS
 
     def __post_init__(self) -> None:
-        self._operations = Options(named(self.operations))
+        self._operations = Options(named(self.operations, self.channels))
         self._operations.check("space.operations")
         self._kinds = ("normal", "reduce") if self.reductions else ("normal",)
         self._asked = [[_asked(kind, node) for node in range(self.nodes)] for kind in self._kinds]

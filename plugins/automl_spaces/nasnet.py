@@ -50,7 +50,7 @@ class NASNet(Space[Cells]):
     genotype: str | None = None
 
     def __post_init__(self) -> None:
-        operations = named(self.operations)
+        operations = named(self.operations, self._narrowest())
         self._published = None if self.genotype is None else genotype(self.genotype)
         self._fixed = None if self._published is None else self._published.cells()
         self._operations = Options(operations)
@@ -119,6 +119,10 @@ class NASNet(Space[Cells]):
         if blueprint.reduce is not None:
             drawn["reduce"] = edges(blueprint.reduce, None if published is None else published.keep_reduce)
         return drawn
+
+    def _narrowest(self) -> int:
+        """Return the least channels of a cell: the stems of ImageNet begin with cells of a quarter."""
+        return self.channels if self.skeleton == "cifar" else max(1, self.channels // 4)
 
     def _stem(self) -> int:
         if self.stem is not None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from automl import BadInput, Op
 from automl.errors import near_miss
+from automl_networks.vocabulary import MULTIPLES, VOCABULARY
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -101,17 +102,27 @@ _ALL = (
     Op("bottleneck1x7_7x1", partial(_bottleneck, ((1, 7), (7, 1)))),
 )
 
-OPERATIONS: Mapping[str, Op] = {op.name: op for op in _ALL}
+OPERATIONS: Mapping[str, Op] = {**{op.name: op for op in _ALL}, **VOCABULARY}
 NASNET_OPERATIONS = tuple(op.name for op in _ALL[:13])
 SHORTCUTS = ("identity", "skip")  # what drop-path leaves alone
 
 
-def named(names: Sequence[str]) -> list[Op]:
-    """Return the operations of these names; raises BadInput for one that is none."""
+def named(names: Sequence[str], narrowest: int) -> list[Op]:
+    """Return the operations of these names; raises BadInput for one that is none, or needs other numbers of channels.
+
+    ``narrowest`` is the least number of channels of a cell; all others are its multiples.
+    """
     for name in names:
         if name not in OPERATIONS:
             raise BadInput(
                 f"space.operations has {name!r}, which is no operation{near_miss(name, OPERATIONS)}: "
                 f"choose among {', '.join(OPERATIONS)}"
+            )
+        multiple = MULTIPLES.get(name, 1)
+        if narrowest % multiple:
+            raise BadInput(
+                f"space.operations has {name!r}, which needs channels that are a multiple of {multiple}, and the "
+                f"narrowest cells have {narrowest}: give {multiple * max(1, round(narrowest / multiple))} there, "
+                f"by space.channels, or leave it out"
             )
     return [OPERATIONS[name] for name in names]

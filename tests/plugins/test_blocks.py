@@ -11,9 +11,11 @@ from automl_networks.convolutions import convolution
 from automl_networks.drop_path import ScheduledDropPath
 from automl_networks.pooling import Pool
 from automl_networks.reductions import Halves, factorised_reduction
+from automl_networks.vocabulary import MULTIPLES
 from automl_spaces.operations import NASNET_OPERATIONS, OPERATIONS, SHORTCUTS
 
 SIZES = [(1, 1), (2, 2), (5, 7), (8, 8)]
+WIDE = {name: multiple * -(-4 // multiple) for name, multiple in MULTIPLES.items()}  # of the others, 4 channels
 
 
 @pytest.fixture(autouse=True)
@@ -35,17 +37,20 @@ def test_there_are_the_thirteen_operations_of_nasnet():
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_an_operation_keeps_the_size_or_halves_it_rounding_up(name):
-    for (height, width), stride, inputs in product(SIZES, (1, 2), (3, 4)):
-        module = OPERATIONS[name](inputs, 4, stride).eval()
-        out = module(torch.randn(2, inputs, height, width))
-        assert out.shape == (2, 4, -(-height // stride), -(-width // stride)), (height, width, stride, inputs)
+    wide = WIDE.get(name, 4)
+    for stride, inputs in product((1, 2), (3, wide, 2 * wide)):
+        module = OPERATIONS[name](inputs, wide, stride).eval()
+        for height, width in SIZES:
+            out = module(torch.randn(2, inputs, height, width))
+            assert out.shape == (2, wide, -(-height // stride), -(-width // stride)), (height, width, stride, inputs)
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_an_operation_answers_alike_in_both_layouts_and_in_training(name):
+    wide = WIDE.get(name, 4)
     for stride in (1, 2):
-        module = OPERATIONS[name](4, 4, stride)
-        images = torch.randn(4, 4, 8, 8)
+        module = OPERATIONS[name](wide, wide, stride)
+        images = torch.randn(4, wide, 8, 8)
         answers, slopes = [], []
         for layout in (torch.contiguous_format, torch.channels_last):
             x = images.clone().to(memory_format=layout).requires_grad_()
@@ -58,9 +63,10 @@ def test_an_operation_answers_alike_in_both_layouts_and_in_training(name):
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_an_operation_leaves_its_input_as_it_was(name):
-    x = torch.randn(2, 4, 8, 8)
+    wide = WIDE.get(name, 4)
+    x = torch.randn(2, wide, 8, 8)
     before = x.clone()
-    OPERATIONS[name](4, 4, 1)(x)
+    OPERATIONS[name](wide, wide, 1)(x)
     assert torch.equal(x, before)
 
 

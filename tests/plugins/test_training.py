@@ -19,8 +19,8 @@ import yaml
 from torch import nn
 
 from automl import BadInput, Candidate, Dataset, Limit, Objective, Space, Trial, TrialFailed
+from automl.checkpoint import Checkpoint
 from automl_evaluators.batches import Batches, cut, seed_of
-from automl_evaluators.checkpoint import Checkpoint
 from automl_evaluators.learner import Learner, Recipe
 from automl_evaluators.training import Training, _first, _strides_single_pixels
 from automl_tasks.synthetic import Synthetic
@@ -288,7 +288,7 @@ def test_an_epoch_stopped_in_the_middle_goes_on_bit_for_bit(tmp_path):
     def learner():
         network = Tiny(3, task)
         data = tuple(Batches(split, task.mean, task.std, torch.device("cpu")) for split in (task.train, task.held_out))
-        return Learner(network, task, data, recipe, seed=4, fabric=Training(accelerator="cpu")._fabric())
+        return Learner(network, task, data, recipe, seed=4, fabric=Training(accelerator="cpu").hardware.fabric())
 
     def stop_after_two():
         if going.batch == 2:

@@ -1,4 +1,4 @@
-"""A training that stopped, in one file that holds tensors and numbers and nothing that runs."""
+"""What a training, or a search, goes on from: one file that holds tensors and numbers and nothing that runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from automl import BadInput
+from automl.errors import BadInput
 from automl.files import make_folder, write_whole
 
 if TYPE_CHECKING:
