@@ -9,6 +9,7 @@ import inspect
 import json
 import os
 import re
+import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -232,10 +233,12 @@ def allowed(hint: object) -> str:
         base, *bounds = typing.get_args(hint)
         return ", ".join([allowed(base), *(_bound(bound) for bound in bounds)])
     if typing.get_origin(hint) is typing.Literal:
-        return "one of " + ", ".join(str(option) for option in typing.get_args(hint))
+        options = [str(option) for option in typing.get_args(hint)]
+        return options[0] if len(options) == 1 else f"one of {', '.join(options)}"
     parts = typing.get_args(hint)
-    if parts and type(None) in parts:
-        return " or ".join([*(allowed(part) for part in parts if part is not type(None)), "null"])
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        words = [allowed(part) for part in parts if part is not type(None)]
+        return " or ".join([*words, "null"] if type(None) in parts else words)
     if typing.get_origin(hint) in (tuple, list):
         return f"a list of {allowed(parts[0])}"
     within = next((kind for kind in KINDS if _base(kind) is hint), None)
