@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
@@ -190,14 +191,18 @@ class Integer:
 class Options(Generic[T]):
     """One of several options, drawn uniformly or by a prior.
 
+    Options that are sets, such as the pairs of inputs of a node, may say what they are of: ``together`` is all of it,
+    which a strategy that weighs everything at once answers in place of one option.
+
     Two options that Python calls equal (1 and True), or that look alike in JSON, are refused, and so are
     options that cannot be hashed, NaN and infinity: none of them could be told apart in a journal.
     """
 
-    __slots__ = ("_bounds", "_codes", "_index", "count", "options", "prior")
+    __slots__ = ("_bounds", "_codes", "_index", "count", "options", "prior", "together")
 
-    def __init__(self, options: Sequence[T], prior: Sequence[float] | None = None) -> None:
+    def __init__(self, options: Sequence[T], prior: Sequence[float] | None = None, together: T | None = None) -> None:
         self.options = tuple(options)
+        self.together = together
         self.prior = None if prior is None else tuple(prior)
         self.count = len(self.options)
         self._index: dict[Any, int] | None = None
@@ -305,6 +310,28 @@ class Options(Generic[T]):
 Domain = Real | Integer | Options[Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Soft:
+    """The answer to a decision between operations that takes them all, each with its weight, in the options' order.
+
+    The space is given one operation, which makes a ``Mixture`` (automl/mixture.py). ``share`` is the part of the
+    channels that goes through it, 1 / share; the others pass by (Xu et al., 2020).
+    """
+
+    weights: tuple[float, ...]
+    share: int = 1
+
+    def operation(self, name: str, options: Sequence[Op]) -> Op:
+        """Return the operation that stands for all the options of the decision of that name."""
+        return Op("mixture", partial(_mixture, name, tuple(options), self.share))
+
+
+def _mixture(name: str, options: Sequence[Op], share: int, *arguments: Any) -> Module:
+    from automl.mixture import Mixture
+
+    return Mixture(name, [option.chosen_by(name) for option in options], share, *arguments)
+
+
 class Choose(Protocol):
     """What a space's describe calls to have a decision made: a unique name, and what can be chosen.
 
@@ -326,9 +353,12 @@ class Architecture:
 
     ``values`` holds the choices, ``domains`` what could be chosen, ``contexts`` the vectors that described
     the decisions. Equal and hashed by its values.
+
+    Where decisions were answered softly, ``weights`` has the weights of their options, the blueprint is of a network
+    that holds them all, and the values are those of the one network that would be derived of it. No two such are equal.
     """
 
-    __slots__ = ("_hash", "blueprint", "contexts", "domains", "values")
+    __slots__ = ("_hash", "blueprint", "contexts", "domains", "values", "weights")
 
     def __init__(
         self,
@@ -336,11 +366,13 @@ class Architecture:
         domains: Mapping[str, Domain],
         blueprint: Any,
         contexts: Mapping[str, Sequence[float]] = NO_CONTEXTS,
+        weights: Mapping[str, Sequence[float]] = NO_CONTEXTS,
     ) -> None:
         self.values = values
         self.domains = domains
         self.blueprint = blueprint
         self.contexts = contexts
+        self.weights = weights
         self._hash: int | None = None
 
     def to_json(self) -> dict[str, Json]:
@@ -350,7 +382,9 @@ class Architecture:
         }
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Architecture) and (self is other or self.values == other.values)
+        if self is other:
+            return True
+        return isinstance(other, Architecture) and self.values == other.values and not (self.weights or other.weights)
 
     def __hash__(self) -> int:
         if self._hash is None:

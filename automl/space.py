@@ -10,7 +10,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from automl.decisions import MISFIT, NO_CONTEXTS, Architecture, Choose, Domain, Op, as_domain
+from automl.decisions import MISFIT, NO_CONTEXTS, Architecture, Choose, Domain, Op, Soft, as_domain
 from automl.errors import BadInput, near_miss
 
 if TYPE_CHECKING:
@@ -55,27 +55,40 @@ class Space(ABC, Generic[Blueprint]):
     def make(self, policy: Policy, *, with_context: bool = False) -> Architecture:
         """Describe one architecture, each decision answered by ``policy(name, domain)``.
 
-        With context, by ``policy(name, domain, context)``: the vector that describes the decision, or None.
+        With context, by ``policy(name, domain, context)``: the vector that describes the decision, or None. A decision
+        between operations may be answered by ``Soft``; its value is then the option of the largest weight.
         """
         values: dict[str, Any] = {}
         domains: dict[str, Domain] = {}
         contexts: dict[str, Sequence[float]] | None = None
+        weights: dict[str, Sequence[float]] | None = None
 
         def choose(name: str, domain: Any, *, context: Sequence[float] | None = None) -> Any:
-            nonlocal contexts
+            nonlocal contexts, weights
             if name in values:
                 raise BadInput(f"space {type(self).__name__} makes the decision {name!r} twice: give it another name")
             domain = as_domain(name, domain)
             value = policy(name, domain, context) if with_context else policy(name, domain)
-            values[name] = value
             domains[name] = domain
             if context is not None:
                 contexts = contexts or {}
                 contexts[name] = context
+            if value.__class__ is Soft:
+                weights = weights or {}
+                weights[name] = value.weights
+                values[name] = domain.options[value.weights.index(max(value.weights))]
+                return value.operation(name, domain.options)
+            values[name] = value
             return value.chosen_by(name) if value.__class__ is Op else value
 
         blueprint = self.describe(choose)
-        return Architecture(values, domains, blueprint, NO_CONTEXTS if contexts is None else contexts)
+        return Architecture(
+            values,
+            domains,
+            blueprint,
+            NO_CONTEXTS if contexts is None else contexts,
+            NO_CONTEXTS if weights is None else weights,
+        )
 
     def sample(self, rng: stdlib_random.Random) -> Architecture:
         """Draw every decision by its domain: uniform over the tree of decisions, not over networks."""
