@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from torch.nn import Module
 
+    from automl.checkpoint import Checkpoint
     from automl.decisions import Architecture
 
 
@@ -23,6 +24,8 @@ class Evaluator(ABC):
     """How candidates are judged. Fields are hyperparameters; work begins in ``start``."""
 
     repeatable: ClassVar[bool] = True  # an architecture met again is worth the same, so it is not evaluated again
+    differentiable: bool = False  # takes soft choices, and reports the gradients of their weights
+    stateful: bool = False  # what it makes of a trial depends on those before: it has a state of its own
     objectives: Sequence[Objective] = ()  # what is searched for, set before ``start``
     limits: Sequence[Limit] = ()  # what candidates must keep, set before ``start``
     folder: Path | None = None  # where the run keeps checkpoints, set before ``start``; None: nothing is kept
@@ -75,6 +78,14 @@ class Evaluator(ABC):
             return None
         form = self.space.canonical(architecture.blueprint)
         return architecture if form is None else form
+
+    def state(self) -> Checkpoint:
+        """Return what a stateful evaluator goes on from between two trials."""
+        raise NotImplementedError(f"{type(self).__name__} has no state")
+
+    def restore(self, state: Checkpoint) -> None:
+        """Go on from such a state, bit for bit as if it had not stopped."""
+        raise NotImplementedError(f"{type(self).__name__} has no state")
 
     def outcome(self, architecture: Architecture) -> Mapping[str, float] | None:
         """Return what is already recorded of full training and of the test images; None where nothing is.

@@ -20,6 +20,7 @@ from annotated_types import Ge, Gt, Le
 
 from automl import config as configs
 from automl import executor, pareto, runs
+from automl.decisions import Architecture
 from automl.errors import BadInput, JournalError, SearchFailed, StorageError, near_miss
 from automl.evaluator import Evaluator, Trainer
 from automl.executor import Executor
@@ -28,6 +29,7 @@ from automl.final import Final
 from automl.interrupts import Interrupted, Interrupts
 from automl.journal import Journal
 from automl.plugins import Registry, check, construct
+from automl.snapshots import Snapshots
 from automl.space import Space
 from automl.strategy import Strategy
 from automl.study import Study
@@ -100,6 +102,11 @@ class Experiment:
             raise BadInput(
                 f"strategy {self.names['strategy']} follows one objective, and here are {len(self.objectives)}: "
                 "type objective=mnasnet, which makes one of two, or strategy=nsga2"
+            )
+        if self.strategy.gradients and not self.evaluator.differentiable:
+            raise BadInput(
+                f"strategy {self.names['strategy']} learns from gradients, and evaluator {self.names['evaluator']} "
+                "reports none: type evaluator=supernet, or strategy=reinforce, which learns from scores"
             )
         self.evaluator.objectives, self.evaluator.limits = self.objectives, self.limits
         self.evaluator.start(self.space, self.task)
@@ -184,8 +191,10 @@ class Experiment:
             watchers=watchers,
             directory=folder,
             interruptible=interrupts,
+            snapshots=Snapshots(folder / "snapshots"),
         )
         self._reported: dict[str, Any] = {}
+        self._found: Architecture | None = None
         ended: BaseException | None = None
         try:
             study.run()
@@ -196,7 +205,7 @@ class Experiment:
                 raise SearchFailed(f"none of the {len(study.trials)} trials finished; the commonest reason: {reason}")
             if study.best.violation:
                 raise BadInput(_nothing_legal(study.best, self.limits))
-            found = study.strategy.recommend(study.trials)
+            self._found = found = study.strategy.recommend(study.trials)
             recorded = self.evaluator.outcome(found)
             if recorded is not None:
                 self._reported = {"recorded": dict(recorded)}
@@ -273,8 +282,13 @@ class Experiment:
             "warnings": warnings,
             "versions": versions(),
         }
-        if winner is not None and (graph := self.space.graph(winner.architecture.blueprint)):
-            summary["graph"] = graph
+        found = self._found or (winner.architecture if winner is not None else None)
+        if found is not None:
+            summary["found"] = (
+                found.to_json()
+            )  # what the strategy recommends, the best trial's unless it says otherwise
+            if graph := self.space.graph(found.blueprint):
+                summary["graph"] = graph
         return summary
 
     def _planned(self) -> int:
@@ -317,6 +331,8 @@ def resuming(
         return None, folder
     again = "".join(f"; trial {trial.number} was running and starts again" for trial in run.interrupted)
     kept = f"trials 0-{done - 1} kept" if done else "no trial finished yet"
+    if experiment.strategy.stateful or experiment.evaluator.stateful:
+        kept, again = f"{done} trials are written down, and those after the latest snapshot happen again", ""
     print(f"{kept}{again}" if done < total else f"{done} of {total} trials are done")
     return experiment, folder
 

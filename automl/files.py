@@ -103,6 +103,14 @@ class Lines:
             _refuse(self.path, error)
         self.size += len(line)
 
+    def sync(self) -> None:
+        """Have the disk hold all that was written."""
+        try:
+            sync(self._descriptor)
+        except OSError as error:
+            _refuse(self.path, error)
+        self._synced = time.monotonic()
+
     def close(self) -> None:
         """Sync and close; may be called twice."""
         if self._descriptor < 0:

@@ -62,10 +62,31 @@ class Journal:
         self._lines.append(b'%b,"crc":"%08x"}\n' % (body, zlib.crc32(body)))
         self._count += 1
 
+    @property
+    def size(self) -> int:
+        """How many bytes there are on the disk."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """How long it is: bytes and lines."""
+        assert self._lines is not None
+        return self._lines.size, self._count
+
+    def sync(self) -> None:
+        """Have the disk hold all that was written."""
+        assert self._lines is not None
+        self._lines.sync()
+
     def close(self) -> None:
         """Sync and close."""
         if self._lines is not None:
             self._lines.close()
+
+
+def decisions_of(record: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the decisions of a started trial: those written, or those of the trial before with what changed."""
+    return dict(record["decisions"]) if "decisions" in record else {**before, **record["changes"]}
 
 
 def read(path: Path) -> Iterator[tuple[dict[str, Any], int]]:

@@ -16,7 +16,7 @@ from automl import pareto
 from automl.decisions import Architecture
 from automl.errors import BadInput
 from automl.files import make_folder
-from automl.journal import read
+from automl.journal import decisions_of, read
 from automl.trial import NOTHING, Candidate, Cost, Limit, Objective, Report, Trial, best
 
 SCHEMA = 1
@@ -103,11 +103,13 @@ class Run:
         told: list[Trial] = []
         numbered: dict[int, Trial] = {}
         duplicates = 0
+        decisions: Mapping[str, Any] = NOTHING
         objectives, limits = self.objectives, self.limits
         for record, _ in read(self.directory / "journal.jsonl"):
             match record["event"]:
                 case "started":
-                    architecture = Architecture(record["decisions"], {}, None)
+                    decisions = decisions_of(record, decisions)
+                    architecture = Architecture(decisions, {}, None)
                     candidate = Candidate(
                         architecture, record["fidelity"], record["parent"], record.get("notes", NOTHING)
                     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from automl.decisions import Architecture
@@ -20,6 +20,8 @@ class Strategy(ABC):
     """
 
     several: ClassVar[bool] = True  # follows several objectives at once, and not the first alone
+    gradients: ClassVar[bool] = False  # asks for soft choices, and learns from the gradients that are reported of them
+    stateful: ClassVar[bool] = False  # a journal does not restore it: it has a state of its own
     space: Space[Any]
     rng: random.Random
 
@@ -41,6 +43,13 @@ class Strategy(ABC):
 
     def tell(self, trial: Trial) -> None:  # noqa: B027
         """Learn from a trial that finished, was stopped, or failed (``trial.error``)."""
+
+    def state(self) -> Mapping[str, Any]:
+        """Return, as JSON values, what a stateful strategy goes on from between two trials."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any], trials: Sequence[Trial]) -> None:  # noqa: B027
+        """Go on from such a state; the trials are those told by then."""
 
     def recommend(self, trials: Sequence[Trial]) -> Architecture:
         """Return the architecture to keep: the best at the highest fidelity reached."""

@@ -6,8 +6,9 @@ import json
 import random
 from collections.abc import Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from itertools import islice
-from math import isfinite, nan
+from math import inf, isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,9 @@ from automl.decisions import Architecture, Domain
 from automl.errors import JournalError, SearchFailed
 from automl.evaluator import Evaluator, Trainer
 from automl.executor import Executor, Failure, Local
-from automl.journal import Journal
+from automl.journal import Journal, decisions_of
 from automl.known import Known
+from automl.snapshots import Snapshot, Snapshots
 from automl.space import Space
 from automl.strategy import Strategy
 from automl.task import Task
@@ -55,6 +57,7 @@ class Study:
         watchers: Watchers | None = None,
         directory: Path | None = None,
         interruptible: AbstractContextManager[Any] | None = None,
+        snapshots: Snapshots | None = None,
     ) -> None:
         self.space = space
         self.strategy = strategy
@@ -76,6 +79,8 @@ class Study:
         self._journal = journal
         self._watchers = watchers or Watchers()
         self._interruptible = interruptible or nullcontext()
+        self._snapshots = snapshots
+        self._decisions: Mapping[str, Any] = NOTHING  # of the last trial that was begun, as the journal has them
         self._asks = 0
         self._known: Known
         self._by_number: dict[int, Trial] = {}  # the told trials
@@ -165,9 +170,26 @@ class Study:
                         self.tell(trial)
                 else:
                     self.tell(trial, event)
+                if self._snapshots is not None and self._snapshots.is_due:
+                    self._take_snapshot()
+            self._take_snapshot()
         finally:
             executor.close()
             self.close()
+
+    @property
+    def is_stateful(self) -> bool:
+        """Whether the journal alone does not restore the search."""
+        return self.strategy.stateful or self.evaluator.stateful
+
+    def _take_snapshot(self) -> None:
+        """Write down the states that the journal does not restore, where nothing is running that they depend on."""
+        if self._snapshots is None or self._journal is None or self.running or not self.is_stateful:
+            return
+        self._journal.sync()
+        strategy = self.strategy.state() if self.strategy.stateful else None
+        evaluator = self.evaluator.state() if self.evaluator.stateful else None
+        self._snapshots.save(Snapshot(*self._journal.place, self._asks, strategy, evaluator))
 
     def start(self) -> None:
         """Start the evaluator and the strategy, and resume from the journal if it has a past."""
@@ -209,7 +231,7 @@ class Study:
             if known is None:
                 trial = self._begin(candidate, key, self.executor.clock)
                 if self._journal is not None:
-                    asked = self._asked(candidate)
+                    asked = self._shortened(self._asked(candidate), candidate)
                     clock = round(trial.began, 6)
                     self._journal.append({"event": "started", "trial": trial.number, **asked, "clock": clock})
                 self._watchers.call("automl_trial_started", study=self, trial=trial)
@@ -241,7 +263,6 @@ class Study:
                 "trial": trial.number,
                 "fidelity": report.fidelity,
                 "metrics": dict(report.metrics),
-                **({"gradients": dict(report.gradients)} if report.gradients else {}),
             }
         )
         trial.reports.append(report)
@@ -278,6 +299,15 @@ class Study:
         if candidate.notes:
             record["notes"] = dict(candidate.notes)
         return record
+
+    def _shortened(self, asked: dict[str, Any], candidate: Candidate) -> dict[str, Any]:
+        """Have a soft candidate tell only what changed since the last trial: such searches have thousands of trials."""
+        decisions, before = asked["decisions"], self._decisions
+        self._decisions = decisions
+        if candidate.architecture.weights and decisions.keys() == before.keys():
+            del asked["decisions"]
+            asked["changes"] = {name: value for name, value in decisions.items() if before[name] != value}
+        return asked
 
     def _goes_on(self) -> bool:
         """Say whether another trial is due."""
@@ -327,7 +357,8 @@ class Study:
         waiting.append(candidate)
         return len(waiting) < MOST_WAITING
 
-    def _told(self, trial: Trial) -> None:
+    def _told(self, trial: Trial, again: bool = False) -> None:
+        """Take a trial that ended; ``again``: the strategy knows it already, by its own state."""
         del self.running[trial.number]
         if trial.error is None:
             trial.judge(self.objectives, self.limits)
@@ -340,8 +371,12 @@ class Study:
         if key is not None:
             self._known.add(key, trial)
             del self._busy[key]
-        self._rng.seed(f"{self.seed}/tell/{trial.number}")
-        self.strategy.tell(trial)
+        if not again:
+            self._rng.seed(f"{self.seed}/tell/{trial.number}")
+            self.strategy.tell(trial)
+        if trial.architecture.weights:  # what is told keeps its figures and what it derived, not its weights
+            trial.candidate = replace(trial.candidate, architecture=self.space.read(trial.architecture.to_json()))
+            trial.reports = [replace(report, gradients=NOTHING) for report in trial.reports]
         for candidate in self._waiting.pop(trial.number, ()):
             self._repeat(candidate, trial)
 
@@ -395,17 +430,28 @@ class Study:
         """Ask again for all that the journal holds, and open it to go on.
 
         What was written after the last trial was settled belongs to trials that were running: it is cut, they
-        start again, and with one worker the journal ends as that of an unbroken study.
+        start again, and with one worker the journal ends as that of an unbroken study. Where a state is needed that
+        the journal does not restore, it is cut back to the latest snapshot, and what came after it happens again.
         """
         size, lines = 0, 0
         held: list[dict[str, Any]] = []
+        snapshot = self._snapshots.latest(journal.size) if self._snapshots and self.is_stateful else None
+        until = inf if not self.is_stateful else 0 if snapshot is None else snapshot.size
         for record, end in journal.events():
+            if end > until:
+                break
             held.append(record)
             if record["event"] in ("finished", "failed", "duplicate", "study"):
                 for earlier in held:
                     self._follow(journal, earlier)
                 held.clear()
                 size, lines = end, record["line"] + 1
+        if snapshot is not None:
+            self._asks = snapshot.asks
+            if self.strategy.stateful:
+                self.strategy.restore(snapshot.strategy or {}, self.trials)
+            if snapshot.evaluator is not None:
+                self.evaluator.restore(snapshot.evaluator)
         self.replayed = len(self.trials)
         self._again = list(self.running.values())
         self._begun_again = frozenset(self.running)
@@ -415,7 +461,13 @@ class Study:
         """Do again what a record says was done."""
         event = record["event"]
         try:
-            if event in ("started", "duplicate"):
+            if event == "started" and self.strategy.stateful:
+                self._decisions = decisions_of(record, self._decisions)
+                architecture = self.space.read(self._decisions)
+                notes = record.get("notes", NOTHING)
+                candidate = Candidate(architecture, record["fidelity"], record["parent"], notes)
+                self._begin(candidate, self._known.key(candidate), record.get("clock", 0.0))
+            elif event in ("started", "duplicate"):
                 candidate = self._agree(journal, record, self._ask())
                 key, known = self._meet(candidate)
                 if event == "started":
@@ -431,14 +483,15 @@ class Study:
                     self._repeat(candidate, known)
             elif event == "reported":
                 trial = self.running[record["trial"]]
-                report = Report(record["metrics"], record["fidelity"], record.get("gradients", NOTHING))
+                report = Report(record["metrics"], record["fidelity"])
                 trial.reports.append(report)
-                self._keep(trial, report)
+                if not self.strategy.stateful:
+                    self._keep(trial, report)
             elif event in ("finished", "failed"):
                 trial = self.running[record["trial"]]
                 trial.ended = record.get("clock", trial.began + record["seconds"])
                 trial.error, trial.traceback = record.get("reason"), record.get("traceback")
-                self._told(trial)
+                self._told(trial, again=self.strategy.stateful)
             elif event != "study":
                 raise KeyError(event)
         except (KeyError, IndexError, TypeError, AttributeError) as error:

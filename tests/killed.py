@@ -19,6 +19,7 @@ from pathlib import Path
 from automl import Evaluator, Report
 from automl.journal import Journal
 from automl.plugins import Registry
+from automl.snapshots import Snapshots
 from automl.study import Study
 from automl.testing import NO_TASK, ConditionalSpace, story
 
@@ -53,15 +54,22 @@ class Stepped(Evaluator):
 def study(kind: str, folder: Path) -> Study:
     folder.mkdir(parents=True, exist_ok=True)
     registry = Registry()
+    strategy = registry.build("strategy", {"name": kind.rpartition("-")[2]})
+    journal = Journal(folder / "journal", {})
+    if kind.startswith("supernet"):
+        task = registry.build("task", {"name": "synthetic", "count": 60, "batch_size": 8})
+        task.prepare(0)
+        space = registry.build("space", {"name": "nasbench201", "cells": 1, "channels": 4})
+        shared = {"name": "supernet", "accelerator": "cpu", "scored": 8, "recalibrate": 1, "probe": 5}
+        supernet = registry.build("evaluator", shared)
+        snapshots = Snapshots(folder / "snapshots", seconds=0.1)
+        return Study(space, strategy, supernet, task, trials=20, seed=3, journal=journal, snapshots=snapshots)
     evaluator: Evaluator = Stepped()
     if kind.startswith("hyperband"):
         evaluator = registry.build("evaluator", {"name": "hyperband", "inner": "training"})
         evaluator.inner = Stepped()
     evaluator.folder = folder
-    strategy = registry.build("strategy", {"name": kind.rpartition("-")[2]})
-    return Study(
-        ConditionalSpace(), strategy, evaluator, NO_TASK, trials=60, seed=3, journal=Journal(folder / "journal", {})
-    )
+    return Study(ConditionalSpace(), strategy, evaluator, NO_TASK, trials=60, seed=3, journal=journal)
 
 
 def forked(kind: str, folder: Path, after: float | None) -> bool:

@@ -12,10 +12,10 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = [
-    {"errors"},
+    {"errors", "mixture"},
     {"decisions", "files", "images", "interrupts", "splits", "downloads"},
     {"space", "task", "trial", "checkpoint"},
-    {"strategy", "hookspecs", "pareto", "baseline"},
+    {"strategy", "hookspecs", "pareto", "baseline", "snapshots"},
     {"evaluator"},
     {"journal", "known", "plugins", "measure", "executor", "watching", "notebook"},
     {"study", "runs", "deploy", "config", "explain", "layers"},
