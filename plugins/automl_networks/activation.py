@@ -13,6 +13,8 @@ class PreActivated(nn.Sequential):
     computes it once and says so by ``activated=True``.
     """
 
+    shares_relu = True
+
     def forward(self, x: Tensor, activated: bool = False) -> Tensor:
         x = x if activated else functional.relu(x)
         for layer in self:

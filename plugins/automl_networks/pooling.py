@@ -11,6 +11,8 @@ from torch.nn import functional
 class Pool(nn.Module):
     """Average or maximum over kernel x kernel windows; pixels beyond the edge count for nothing."""
 
+    is_pure = True
+
     def __init__(self, kind: Literal["average", "maximum"], kernel: int, stride: int = 1) -> None:
         super().__init__()
         self.kind = kind

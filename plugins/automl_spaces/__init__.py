@@ -9,6 +9,7 @@ from automl import hookimpl
 def automl_spaces() -> Mapping[str, str]:
     """Return the spaces by name."""
     return {
+        "chain": "automl_spaces.chain:Chain",
         "darts": "automl_spaces.darts:DARTS",
         "nasbench201": "automl_spaces.nasbench201:NASBench201",
         "nasnet": "automl_spaces.nasnet:NASNet",

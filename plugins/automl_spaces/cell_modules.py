@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from automl.mixture import Mixture
 from automl_networks.activation import PreActivated
 from automl_networks.convolutions import convolution
 from automl_networks.drop_path import ScheduledDropPath
@@ -50,11 +51,12 @@ class CellModule(nn.Module):
         super().__init__()
         widths, self.inputs = self._adapt(newer, older, channels, style)
         self.reads: list[tuple[int, bool]] = []  # by operation: which state, and whether after a ReLU
+        self.sides = [len(block.sides) for block in cell]
         self.operations = nn.ModuleList()
         self.drops = nn.ModuleList()
         self.joins = nn.ModuleDict()  # by block, where what the operations make is concatenated
         for index, block in enumerate(cell):
-            for state, op in ((block.in0, block.op0), (block.in1, block.op1)):
+            for state, op in block.sides:
                 made = op(widths[state], channels, 2 if reduce and state <= OLDER else 1)
                 self.reads.append((state, isinstance(made, PreActivated)))
                 self.operations.append(made)
@@ -96,21 +98,24 @@ class CellModule(nn.Module):
     def forward(self, newer: Tensor, older: Tensor) -> Tensor:
         states = [self.inputs[NEWER](newer), self.inputs[OLDER](older)]
         activated: dict[int, Tensor] = {}  # the states after a ReLU, computed once for all that read them so
+        memos: dict[int, dict[str, Tensor]] = {}
         sides: list[Tensor] = []
         for (state, activates), operation, drop in zip(self.reads, self.operations, self.drops, strict=True):
             if activates:
                 if state not in activated:
                     activated[state] = functional.relu(states[state])
                 made = operation(activated[state], activated=True)
+            elif isinstance(operation, Mixture):
+                made = operation(states[state], memos.setdefault(state, {}))
             else:
                 made = operation(states[state])
             sides.append(drop(made))
-            if len(sides) == 2:
+            if len(sides) == self.sides[len(states) - 2]:
                 join = str(len(states) - 2)
                 if join in self.joins:
                     states.append(self.joins[join](torch.cat(sides, dim=1)))
                 else:
-                    states.append(sides[0] + sides[1])
+                    states.append(sum(sides[1:], sides[0]))
                 sides = []
         kept = [module(states[state]) for state, module in zip(self.keep, self.outputs, strict=True)]
         return torch.cat(kept, dim=1) if len(kept) > 1 else kept[0]

@@ -14,7 +14,7 @@ class Block(NamedTuple):
     """A new state: one operation on each of two earlier states, added, or concatenated and brought back to width.
 
     States are counted in release order: 0 is the output of the last cell, h[k-1]; 1 that of the one before it,
-    h[k-2]; 2 the first block.
+    h[k-2]; 2 the first block. In a network that holds every choice at once, ``more`` has further states and operations.
     """
 
     in0: int
@@ -22,6 +22,12 @@ class Block(NamedTuple):
     op0: Op
     op1: Op
     combine: str = "add"
+    more: tuple[tuple[int, Op], ...] = ()
+
+    @property
+    def sides(self) -> list[tuple[int, Op]]:
+        """The states that it reads, each with the operation on it."""
+        return [(self.in0, self.op0), (self.in1, self.op1), *self.more]
 
 
 Cell = Sequence[Block]
@@ -36,7 +42,7 @@ class Cells(NamedTuple):
 
 def unused(cell: Cell) -> list[int]:
     """Return the states that no block reads, the inputs among them: what the cell's output is concatenated from."""
-    used = {state for block in cell for state in (block.in0, block.in1)}
+    used = {state for block in cell for state, _ in block.sides}
     return [state for state in range(len(cell) + 2) if state not in used]
 
 
@@ -86,6 +92,5 @@ def edges(cell: Cell, keep: Sequence[int] | None = None) -> list[tuple[str, str,
     names = ["h[k-1]", "h[k-2]", *(str(index) for index in range(len(cell)))]
     drawn = []
     for index, block in enumerate(cell):
-        drawn.append((names[block.in0], str(index), block.op0.name))
-        drawn.append((names[block.in1], str(index), block.op1.name))
+        drawn += [(names[state], str(index), op.name) for state, op in block.sides]
     return drawn + [(names[state], "output", "") for state in (unused(cell) if keep is None else keep)]

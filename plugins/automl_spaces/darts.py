@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Ge, Lt
 
-from automl import Architecture, Choose, Options, Space, Task
+from automl import Architecture, BadInput, Choose, Options, Space, Task
 from automl_spaces.cells import Block, Cells, canonical, edges
 from automl_spaces.genotypes import DARTS as STYLE
 from automl_spaces.genotypes import genotype
@@ -27,7 +27,8 @@ class DARTS(Space[Cells]):
     """Normal and reduction cells of nodes that add one operation on each of two different states (Liu et al., 2019).
 
     All nodes are concatenated. The two states that a node reads are one decision, so that each network is described
-    once, and the first node, which has no choice, makes none. States are counted as elsewhere here: 0 is the output
+    once, and the first node, which has no choice, makes none; an operation's decision is named by the state it reads.
+    A supernet reads all states with all operations at once. States are counted as elsewhere here: 0 is the output
     of the last cell, 1 that of the one before it (the paper's release has them the other way round), 2 the first
     node. The paper's eighth operation, none, is for supernets: it is never derived.
 
@@ -61,9 +62,10 @@ class DARTS(Space[Cells]):
         cells = []
         for nodes in self._asked:
             blocks = []
-            for pairs, inputs, op0, op1 in nodes:
-                in0, in1 = choose(inputs, pairs) if pairs.count > 1 else pairs.options[0]
-                blocks.append(Block(in0, in1, choose(op0, operations), choose(op1, operations)))
+            for pairs, inputs, ops in nodes:
+                read = choose(inputs, pairs) if pairs.count > 1 else pairs.options[0]
+                (in0, op0), (in1, op1), *more = [(state, choose(ops[state], operations)) for state in read]
+                blocks.append(Block(in0, in1, op0, op1, more=tuple(more)))
             cells.append(tuple(blocks))
         return Cells(cells[0], cells[1] if len(cells) > 1 else None)
 
@@ -115,14 +117,20 @@ class DARTS(Space[Cells]):
                 (in0, op0), (in1, op1) = sorted(
                     [(block.in0, block.op0.name), (block.in1, block.op1.name)], key=lambda side: side[0]
                 )
+                if in0 == in1:
+                    raise BadInput(
+                        f"genotype {name} has a node that reads one state twice, and a node of space darts reads two: "
+                        "give darts_v1 or darts_v2"
+                    )
                 if node or (in0, in1) != (0, 1):
                     values[f"{kind}.n{node}.inputs"] = [in0, in1]
-                values[f"{kind}.n{node}.op0"], values[f"{kind}.n{node}.op1"] = op0, op1
+                values[f"{kind}.n{node}.op{in0}"], values[f"{kind}.n{node}.op{in1}"] = op0, op1
         return self.read(values)
 
 
-def _asked(kind: str, node: int) -> tuple[Options[tuple[int, int]], str, str, str]:
+def _asked(kind: str, node: int) -> tuple[Options[tuple[int, ...]], str, list[str]]:
     """Return the pairs of states that a node can read and the names of its decisions, made once."""
     name = f"{kind}.n{node}"
-    pairs = Options(tuple(combinations(range(node + 2), 2)))
-    return pairs, f"{name}.inputs", f"{name}.op0", f"{name}.op1"
+    states = range(node + 2)
+    pairs: Options[tuple[int, ...]] = Options(tuple(combinations(states, 2)), together=tuple(states))
+    return pairs, f"{name}.inputs", [f"{name}.op{state}" for state in states]

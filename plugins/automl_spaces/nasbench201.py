@@ -19,16 +19,10 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
 
-def _none(inputs: int, channels: int, stride: int) -> Module:
-    from automl_spaces.nasbench201_network import Nothing
-
-    return Nothing()
-
-
 NONE, SKIP = "none", "skip_connect"
 _OPERATIONS = Options(
     (
-        Op(NONE, _none),
+        Op(NONE, OPERATIONS["none"].make),
         Op(SKIP, OPERATIONS["identity"].make),
         Op("nor_conv_1x1", OPERATIONS["conv1x1"].make),
         Op("nor_conv_3x3", OPERATIONS["conv3x3"].make),

@@ -6,9 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from automl.mixture import Mixture
 from automl_networks.activation import PreActivated
 from automl_networks.convolutions import convolution
 from automl_networks.pooling import Pool
+from automl_networks.zero import Zero
 from automl_spaces.dense_cells import EDGES, DenseCell
 
 
@@ -34,25 +36,21 @@ class DenseCellModule(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         states = [x]
         activated: dict[int, Tensor] = {}  # the states after a ReLU, computed once for all that read them so
+        memos: dict[int, dict[str, Tensor]] = {}
         terms: list[Tensor] = []
         for (source, target), operation in zip(EDGES, self.operations, strict=True):
             if isinstance(operation, PreActivated):
                 if source not in activated:
                     activated[source] = functional.relu(states[source])
                 terms.append(operation(activated[source], activated=True))
-            elif not isinstance(operation, Nothing):
+            elif isinstance(operation, Mixture):
+                terms.append(operation(states[source], memos.setdefault(source, {})))
+            elif not isinstance(operation, Zero):
                 terms.append(operation(states[source]))
             if source == target - 1:
                 states.append(sum(terms[1:], terms[0]) if terms else torch.zeros_like(x))
                 terms = []
         return states[-1]
-
-
-class Nothing(nn.Module):
-    """An edge that is not there: zeros, which a cell need not add."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.zeros_like(x)
 
 
 class Residual(nn.Module):

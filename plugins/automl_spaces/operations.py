@@ -34,6 +34,12 @@ def _skip(inputs: int, channels: int, stride: int) -> Module:
     return factorised_reduction(inputs, channels)
 
 
+def _none(inputs: int, channels: int, stride: int) -> Module:
+    from automl_networks.zero import Zero
+
+    return Zero(channels, stride)
+
+
 def _pool(kind: Literal["average", "maximum"], kernel: int, inputs: int, channels: int, stride: int) -> Module:
     from torch import nn
 
@@ -90,7 +96,8 @@ _ALL = (
     Op("sep3x3", partial(_separable, 3)),
     Op("sep5x5", partial(_separable, 5)),
     Op("sep7x7", partial(_separable, 7)),
-    # those that published cells use beside them
+    # those that published cells, and the supernets they were found in, use beside them
+    Op("none", _none),
     Op("skip", _skip),
     Op("avg2x2", partial(_pool, "average", 2)),
     Op("avg5x5", partial(_pool, "average", 5)),
