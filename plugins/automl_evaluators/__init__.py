@@ -13,6 +13,7 @@ def automl_evaluators() -> Mapping[str, str]:
         "curve": "automl_evaluators.curve:Curve",
         "hyperband": "automl_evaluators.hyperband:Hyperband",
         "successive_halving": "automl_evaluators.successive_halving:SuccessiveHalving",
+        "supernet": "automl_evaluators.supernet:Supernet",
         "tabular": "automl_evaluators.tabular:Tabular",
         "training": "automl_evaluators.training:Training",
     }

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from automl import BadInput, Dataset
@@ -81,3 +82,21 @@ class Batches:
         for start in range(0, len(self), size):
             which = slice(start, start + size)
             yield self.normalise(self.images[which]), self.labels[which]
+
+
+def first(dataset: Dataset, images: int | None) -> Dataset:
+    """Return so many images of a data set, each class in its share; all of it where there are no more."""
+    if images is None or images >= len(dataset):
+        return dataset
+    chosen = np.sort(stratified(dataset.labels)[:images])
+    return Dataset(dataset.images[chosen], dataset.labels[chosen])
+
+
+def stratified(labels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return the places of all images in an order of which every beginning has each class in its share."""
+    order = np.argsort(labels, kind="stable")
+    sizes = np.bincount(labels)
+    rank = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # within the class
+    share = (rank + 0.5) / np.repeat(sizes, sizes)  # how much of its class is taken before it
+    begins = rank == 0  # one of each class before a second of any
+    return order[np.lexsort((share, ~begins))]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from automl import Architecture, BadInput, Dataset, Report, Space, Task, Trainer, Trial, TrialFailed
+from automl import Architecture, BadInput, Report, Space, Task, Trainer, Trial, TrialFailed
 from automl_evaluators.hardware import Accelerator, Hardware, Precision
 
 if TYPE_CHECKING:
@@ -266,12 +266,12 @@ class Training(Trainer):
 
     def _batches(self, device: torch.device) -> tuple[Batches, Batches]:
         """Return the training and the validation images on the device, moved there once."""
-        from automl_evaluators.batches import Batches
+        from automl_evaluators.batches import Batches, first
 
         if self._data is None:
             task = self.task
             self._data = (
-                Batches(_first(task.train, self.images), task.mean, task.std, device),
+                Batches(first(task.train, self.images), task.mean, task.std, device),
                 Batches(task.held_out, task.mean, task.std, device),
             )
         return self._data
@@ -325,21 +325,6 @@ def _strides_single_pixels(network: Module) -> bool:
         and (module.in_channels % 16 or module.out_channels % 16)
         for module in network.modules()
     )
-
-
-def _first(dataset: Dataset, images: int | None) -> Dataset:
-    """Return so many images of a data set, each class in its share; all of it where there are no more."""
-    import numpy as np
-
-    if images is None or images >= len(dataset):
-        return dataset
-    order = np.argsort(dataset.labels, kind="stable")
-    sizes = np.bincount(dataset.labels)
-    rank = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # within the class
-    share = (rank + 0.5) / np.repeat(sizes, sizes)  # how much of its class is taken before it
-    first = rank == 0  # one of each class before a second of any
-    chosen = np.sort(order[np.lexsort((share, ~first))[:images]])
-    return Dataset(dataset.images[chosen], dataset.labels[chosen])
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
