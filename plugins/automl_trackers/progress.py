@@ -13,6 +13,7 @@ from annotated_types import Gt
 
 from automl import Report, Trial, hookimpl
 from automl.errors import printable
+from automl_trackers import steps
 from automl_trackers.markup import short
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ _ENOUGH = 0.3  # of a trial must be over before the time left can be told
 @dataclass
 class Progress:
     """One line: which trial runs, the best so far, what is training now, and the time left.
+
+    Where trials are steps of one search, whose notes tell the entropy of its choices, none of them is the best: the
+    line then tells the figures of the step, and what the network that would be derived was worth when last judged.
 
     On a terminal the line is redrawn four times a second by a thread of its own; elsewhere a line is written at
     most every ``every`` seconds, and a last one at the end. The hooks only note what happened, so that a study of
@@ -56,6 +60,9 @@ class Progress:
         self._best = max(
             (trial for trial in study.trials if trial.is_scored), key=lambda trial: trial.rank, default=None
         )
+        self._figures: dict[str, float] = {}  # the last of each, where trials are steps of one search
+        for trial in study.trials:
+            self._note(trial)
         self._now: Trial | None = None
         self._retrained: Report | None = None
         if self._out.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
@@ -65,11 +72,13 @@ class Progress:
     def automl_trial_started(self, trial: Trial) -> None:
         """Note what runs now."""
         self._now = trial
+        self._note(trial)
 
     @hookimpl
     def automl_trial_reported(self, trial: Trial) -> None:
         """Note how far it is."""
         self._now = trial
+        self._note(trial)
         if self._live is None and self.clock() >= self._next_line:
             self._write()
 
@@ -114,20 +123,31 @@ class Progress:
             parts = [f"trial {number:>{len(str(study.total))}}/{study.total}"]
         else:
             parts = [f"{told}/{study.total} trials"]
-        if self._best is not None:
+        if self._figures:
+            parts += steps.words(self._figures)
+        elif self._best is not None:
             objective = study.objectives[0]
             name = "" if objective.metric == "accuracy" else f"{objective.metric} "
             parts.append(f"best {name}{short(self._best.metrics[objective.metric])} (trial {self._best.number})")
         if self._failed:
             parts.append(f"{self._failed} failed")
         if self._retrained is not None:
-            parts.append("retraining the best: " + _how_far(study, study.trainer, self._retrained, 1.0))
-        elif now is not None and now.reports:
+            parts.append(
+                f"retraining the {'derived network' if self._figures else 'best'}: "
+                + _how_far(study, study.trainer, self._retrained, 1.0)
+            )
+        elif now is not None and now.reports and not self._figures:
             parts.append("now: " + _how_far(study, study.evaluator, now.reports[-1], now.candidate.fidelity))
         left = self._left(study)
         if left is not None:
             parts.append(f"{_minutes(left)} left")
         return printable("  ".join(parts))
+
+    def _note(self, trial: Trial) -> None:
+        if steps.is_step(trial):
+            self._figures.update(steps.figures(trial))
+        elif self._figures:
+            self._figures.clear()
 
     def _left(self, study: Study) -> float | None:
         """Return about how many seconds are left of the search, or of the final training once that has begun."""

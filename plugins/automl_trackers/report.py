@@ -6,7 +6,7 @@ import base64
 import hashlib
 import shlex
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,9 +17,10 @@ from markupsafe import Markup
 from automl import Objective, Trial, hookimpl, pareto
 from automl.files import write_text
 from automl.runs import Run
-from automl_trackers import drawing, plots, tables
+from automl_trackers import drawing, plots, steps, tables, verdict
+from automl_trackers.choices import choices
 from automl_trackers.markup import short, shown
-from automl_trackers.sheet import Sheet, wilson
+from automl_trackers.sheet import Sheet
 
 if TYPE_CHECKING:
     from automl.study import Study
@@ -86,11 +87,14 @@ def _contents(run: Run, rows: int) -> dict[str, Any]:
     trials, objective = run.trials, run.objectives[0]
     finished = [trial for trial in trials if trial.is_scored]
     names = [name for key in ("space", "strategy", "task") if (name := heading.text(key))]
-    best = run.best if finished else None
+    weighed = choices(trials)
+    alone = weighed is not None and steps.are_steps(trials)  # then none is the best, and the last tells what is derived
+    best = run.best if finished and not alone else None
+    network = weighed.last if weighed is not None and alone else best
     knee = sheet.number("knee")
     groups = tables.failures(trials)
-    price, priced, front = _priced(run, objective)
-    listed_front = front or run.front
+    price, priced, front = _priced(run, objective) if not alone else (None, [], [])
+    listed_front = front or ([] if alone else run.front)
     return {
         "title": " · ".join(names) or run.directory.name,
         "folder": shlex.quote(_folder(run.directory)),
@@ -106,10 +110,13 @@ def _contents(run: Run, rows: int) -> dict[str, Any]:
         "duplicates": run.duplicates,
         "total": sheet.number("trials", "total"),
         "best": best,
-        "best_decisions": None if best is None else tables.decisions(best.architecture.values),
-        "comparison": _comparison(sheet, finished, best, objective),
-        "verdict": _verdict(sheet),
-        "interval": _interval(sheet),
+        "choices": weighed,
+        "alone": alone,
+        "network": network,
+        "decisions": None if network is None else tables.decisions(network.architecture.values),
+        "comparison": verdict.comparison(sheet, finished, best, objective),
+        "verdict": verdict.words(sheet),
+        "interval": verdict.interval(sheet),
         "median": statistics.median(trial.metrics[objective.metric] for trial in finished) if finished else None,
         "is_random": heading.text("strategy") == "random",
         "strategy": heading.text("strategy"),
@@ -119,13 +126,13 @@ def _contents(run: Run, rows: int) -> dict[str, Any]:
             if (count := sheet.number("data", name)) is not None
         ],
         "classes": [str(name) for name in sheet.items("data", "classes")],
-        "curve": plots.curve(trials, objective) if trials else None,
+        "curve": plots.curve(trials, objective) if trials and not alone else None,
         "cost": plots.cost(priced, front, price[0], price[1], best) if price is not None else None,
         "price": price,
         "front": front,
         "volume": sheet.number("hypervolume", "value"),
         "knee": None if knee is None else int(knee),
-        "cells": _cells(sheet),
+        "cells": _cells(sheet) if not alone or _is_of(sheet, network) else [],
         "retraining": _retraining(sheet),
         "groups": groups[: tables.GROUPS],
         "other_groups": groups[tables.GROUPS :],
@@ -153,55 +160,6 @@ def _priced(run: Run, objective: Objective) -> tuple[tuple[str, str] | None, lis
     return None, [], []
 
 
-def _interval(sheet: Sheet) -> tuple[float, float] | None:
-    accuracy, images = sheet.number("test", "accuracy"), _images(sheet)
-    if accuracy is None or not images or not 0 <= accuracy <= 1:
-        return None
-    return wilson(accuracy, images)
-
-
-def _images(sheet: Sheet) -> int:
-    return int(sheet.number("test", "images") or sheet.number("data", "test") or 0)
-
-
-def _comparison(sheet: Sheet, finished: Sequence[Trial], best: Trial | None, objective: Objective) -> Markup | None:
-    rows = []
-    accuracy, baseline = sheet.number("test", "accuracy"), sheet.number("baseline", "accuracy")
-    if accuracy is not None:
-        rows.append(plots.Row("network found", accuracy, "test, 95 % interval", _interval(sheet)))
-    if baseline is not None:
-        rows.append(plots.Row(sheet.text("baseline", "name") or "baseline", baseline, "test, same images"))
-    if not rows or objective.metric != "accuracy" or best is None:
-        return plots.comparison(rows, "accuracy compared") if len(rows) > 1 else None
-    count = f"{len(finished):,} trials, validation"
-    note = "validation" if best.reports[-1].fidelity == 1 else "validation, partly trained"
-    rows.append(plots.Row(f"best trial ({best.number})", best.metrics["accuracy"], note))
-    rows.append(plots.Row("median trial", statistics.median(trial.metrics["accuracy"] for trial in finished), count))
-    return plots.comparison(rows, "accuracy compared")
-
-
-def _verdict(sheet: Sheet) -> str | None:
-    """Return in a sentence how the network stands against the baseline."""
-    accuracy, baseline, interval = (
-        sheet.number("test", "accuracy"),
-        sheet.number("baseline", "accuracy"),
-        _interval(sheet),
-    )
-    if accuracy is None or baseline is None:
-        return None
-    name = sheet.text("baseline", "name") or "the baseline"
-    points = 100 * (accuracy - baseline)
-    if points == 0:
-        return f"The network found is as accurate as {name} on the same test images ({accuracy:.3f})."
-    direction = "more" if points > 0 else "less"
-    stated = f"The network found is {abs(points):.1f} points {direction} accurate than {name} on the same test images"
-    if interval is None:
-        return f"{stated}."
-    if interval[0] <= baseline <= interval[1]:
-        return f"{stated}; that lies within the 95 % interval, so it may be chance."
-    return f"{stated}, which is more than the 95 % interval allows for chance."
-
-
 def _cells(sheet: Sheet) -> list[tuple[str, Markup | None, list[tuple[str, str, str]]]]:
     cells = []
     for name, edges in list(sheet.mapping("graph").items())[:8]:
@@ -213,6 +171,12 @@ def _cells(sheet: Sheet) -> list[tuple[str, Markup | None, list[tuple[str, str, 
         if triples:
             cells.append((str(name), drawing.draw(triples, str(name)), triples[: drawing.MOST_EDGES]))
     return cells
+
+
+def _is_of(sheet: Sheet, network: Trial | None) -> bool:
+    """Say whether the graph in the summary is that of a trial's network."""
+    found = sheet.mapping("found") or sheet.mapping("best", "decisions")
+    return network is not None and found == network.architecture.values
 
 
 def _is_edge(edge: object) -> bool:

@@ -11,10 +11,12 @@ from markupsafe import Markup, escape
 
 from automl.runs import Run
 from automl.trial import Objective, Trial, merit
+from automl_trackers import steps
 from automl_trackers.markup import block, short, shown
 
 GROUPS = 30  # of failures that are listed, the commonest first
 _METRICS = 6  # columns
+_STEPS = 100  # that are listed where trials are steps of one search
 _LETTERS = 1_500_000  # of all decisions together
 _LONGEST = 3_000  # letters of one trial's decisions
 
@@ -70,10 +72,17 @@ class Table:
 
 
 def table(run: Run, front: Sequence[Trial], groups: Sequence[Failures], most: int) -> Table:
-    """Return the table: of more than ``most`` trials the best, the front, the first of each failure, and the newest."""
+    """Return the table: of more than ``most`` trials the best, the front, the first of each failure, and the newest.
+
+    Of steps it has those after which the derived network was judged.
+    """
     trials = [*run.trials, *run.interrupted]
-    chosen, left_out = (trials, None) if len(trials) <= most else _choose(run, trials, front, groups, most)
-    best, interrupted = run.best, {trial.number for trial in run.interrupted}
+    alone = steps.are_steps(run.trials)
+    if alone:
+        chosen, left_out = _judged(run, trials, groups, min(most, _STEPS))
+    else:
+        chosen, left_out = (trials, None) if len(trials) <= most else _choose(run, trials, front, groups, most)
+    best, interrupted = None if alone else run.best, {trial.number for trial in run.interrupted}
     on_front = {trial.number for trial in front}
     metrics = _metrics(chosen, run.objectives)
     partial = any(trial.reports and trial.reports[-1].fidelity < 1 for trial in chosen)
@@ -152,13 +161,30 @@ def _choose(
     )
 
 
+def _judged(run: Run, trials: Sequence[Trial], groups: Sequence[Failures], most: int) -> tuple[list[Trial], str | None]:
+    finished = [trial for trial in run.trials if trial.is_scored]
+    judged = [trial for trial in finished if steps.DERIVED in trial.metrics] or finished
+    examples = [group.trials[0] for group in groups[: max(most // 10, 1)]]
+    some = [finished[0], *steps.thin(judged, most), finished[-1], *examples, *run.interrupted[: most // 10]]
+    chosen = list({trial.number: trial for trial in some}.values())
+    if len(chosen) == len(trials):
+        return chosen, None
+    which = "those" if len(judged) <= most else "some of those"
+    kind = f"{which} after which the derived network was judged" if judged is not finished else "some, evenly spaced"
+    failures = f"; {len(examples):,} failures, one a reason" if examples else ""
+    return chosen, (
+        f"Each trial is one step, and {len(chosen):,} of {len(trials):,} are listed: {kind}, with the first and the "
+        f"last{failures}. Decisions are of the network derived by then; journal.jsonl holds every step."
+    )
+
+
 def _metrics(trials: Iterable[Trial], objectives: Sequence[Objective]) -> list[str]:
     """Return the metrics to list: those of the objectives first, then the usual, then others."""
     present: dict[str, None] = {}
     for trial in trials:
         present.update(dict.fromkeys(trial.metrics))
     first = [objective.metric for objective in objectives]
-    usual = ["accuracy", "loss", "parameters", "multiply_adds"]
+    usual = ["accuracy", steps.DERIVED, steps.RANDOM, "loss", "parameters", "multiply_adds"]
     order = dict.fromkeys(name for name in [*first, *usual, *present] if name in present)
     return list(order)[:_METRICS]
 

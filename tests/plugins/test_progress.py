@@ -14,10 +14,10 @@ from pathlib import Path
 import pluggy
 import pytest
 
-from automl import Evaluator, Report, Space, TrialFailed, hookspecs
+from automl import Candidate, Evaluator, Report, Space, TrialFailed, hookspecs
 from automl.executor import Local
 from automl.study import Study
-from automl.trial import Objective
+from automl.trial import Objective, Trial
 from automl.watching import Watchers
 from automl_strategies.random import Random
 from automl_trackers.progress import Progress
@@ -269,8 +269,6 @@ def test_watching_costs_a_fast_study_little():
 
 @pytest.mark.parametrize("fidelity", [0.25, 1.0])
 def test_the_share_is_told_where_epochs_are_unknown(fidelity):
-    from automl.trial import Candidate, Trial
-
     progress = Progress()
     progress.stream = io.StringIO()
     study = watched(progress, Slow(), 4)
@@ -308,3 +306,60 @@ def test_the_time_left_is_never_more_than_the_hours_have_left():
     for when, text in left:
         minutes, seconds = text.removesuffix(" left\n").split(":")
         assert 60 * int(minutes) + int(seconds) <= 180 - when + 1
+
+
+STEP = {"entropy": 0.713, "skips": 0.17}
+
+
+def stepped(*steps, told=()):
+    """Follow trials of such notes and metrics; return the line while the last runs, and the progress."""
+    progress = Progress()
+    progress.stream = io.StringIO()
+    study = watched(progress, Slow(), 1_000)
+    study.trials = [Trial(number, Candidate(None, notes=notes), 0) for number, notes in enumerate(told)]
+    progress.automl_study_started(study)
+    for number, (notes, metrics) in enumerate(steps, len(told)):
+        trial = Trial(number, Candidate(None, notes=notes), 0)
+        progress.automl_trial_started(trial)
+        trial.reports.append(Report(metrics, 0.5))
+        progress.automl_trial_reported(trial)
+    return progress.line(), progress
+
+
+@pytest.mark.parametrize(
+    ("notes", "metrics", "expected"),
+    [
+        (STEP, {"loss": 0.832, "child_accuracy": 0.62, "random_accuracy": 0.48}, "loss 0.83  entropy 0.71  skips 17 %"),
+        (STEP, {"child_accuracy": 0.62, "random_accuracy": 0.48}, "derived 0.62 (random 0.48)"),
+        (STEP, {"child_accuracy": 0.62}, "skips 17 %  derived 0.62"),
+        ({"entropy": 0.7}, {"accuracy": 0.9}, "trial    1/1000  entropy 0.70"),
+        ({"entropy": "much"}, {"accuracy": 0.9}, "trial    1/1000  now: epoch 2/4, 0.9"),
+        ({"skips": 0.5}, {"accuracy": 0.9}, "trial    1/1000  now: epoch 2/4, 0.9"),
+    ],
+)
+def test_a_step_tells_the_figures_that_it_has(notes, metrics, expected):
+    assert expected in stepped((notes, metrics))[0].replace("  0:00 left", "")
+
+
+def test_the_derived_network_is_told_until_it_is_judged_again():
+    line, progress = stepped((STEP, {"loss": 0.9, "child_accuracy": 0.62}), ({**STEP, "skips": 0.5}, {"loss": 0.7}))
+    assert "loss 0.70  entropy 0.71  skips 50 %  derived 0.62" in line
+    assert "now: " not in line
+    progress.automl_retraining(Report({"accuracy": 0.9}, 0.5))
+    assert "  retraining the derived network: 50 %, 0.9" in progress.line()
+
+
+def test_none_of_the_steps_is_the_best():
+    _, progress = stepped((STEP, {"loss": 0.9, "accuracy": 0.5}))
+    step = progress._now
+    step.judge([Objective("accuracy")])
+    progress.automl_trial_finished(step)
+    assert progress.line() == "0/1000 trials  loss 0.90  entropy 0.71  skips 17 %"
+
+
+def test_a_resumed_search_by_steps_tells_its_last_figures():
+    assert "skips 17 %" in stepped(told=[{"entropy": 1.0, "skips": 0.9}, STEP])[0]
+
+
+def test_a_trial_that_is_no_step_ends_the_figures():
+    assert "entropy" not in stepped((STEP, {"loss": 0.9}), ({}, {"accuracy": 0.5}))[0]
