@@ -7,7 +7,6 @@ import json
 import random
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from golden import REGISTRY, build, by_hooks, counts
@@ -16,8 +15,6 @@ from torch import nn
 
 import automl_networks
 from automl import BadInput, Options
-from automl.deploy import Deployed, export_onnx
-from automl.measure import onnx_session
 from automl.testing import check_space
 from automl_networks.hand_designed import LEAST_MAP, HandDesigned
 from automl_networks.initialisation import initialise
@@ -171,20 +168,6 @@ def test_batch_normalisation_folds_into_the_convolution_before_it(name):
         after = network(images)
     torch.testing.assert_close(after, before, atol=1e-4 * float(before.abs().max().clamp(min=1)), rtol=1e-4)
     assert pairs or name in ("alexnet", "vgg", "squeezenet", "googlenet")
-
-
-@pytest.mark.slow
-@networks
-def test_it_exports_with_equal_outputs_for_any_batch(name, tmp_path):
-    network = shaken(small(name, GREY).train())
-    deployed = Deployed.of(network, SimpleNamespace(mean=(0.3,), std=(0.4,), classes=list("abcdefghij"), input=GREY))
-    export_onnx(deployed, tmp_path / "model.onnx", {})
-    session = onnx_session((tmp_path / "model.onnx").read_bytes())
-    images = np.random.default_rng(0).random((17, *GREY), dtype=np.float32)
-    with torch.inference_mode():
-        expected = deployed(torch.from_numpy(images)).numpy()
-    found = session.run(None, {"images": images})[0]
-    assert np.abs(found - expected).max() <= 1e-4 * max(1.0, np.abs(expected).max())
 
 
 @pytest.mark.slow
