@@ -34,9 +34,9 @@ class Supernet(Evaluator):
     linearly from 0, so that all are with probability ``dropped``; a batch is cut into ``ghosts`` parts with drops and
     batch statistics of their own (Bender et al., 2018).
 
-    A candidate with soft choices, as of strategy=darts, is a network of all options at once. A trial takes its steps
-    on the ``share`` of the training images that are for the weights, and reports the gradients of the choices, of the
-    order that the strategy asks for, on a batch of the others. Every ``probe`` trials the network that would be derived
+    The weights are trained on the ``share`` of the training images, the others are for the choices. A candidate with
+    soft ones, as of strategy=darts, is a network of all options at once: after its steps a trial reports the gradients
+    of the choices, of the order that the strategy asks for, on a batch of these others. Every ``probe`` trials the network that would be derived
     and one drawn at random are judged with the shared weights: child_accuracy and random_accuracy.
 
     The figures rank networks of one search; they are no accuracies of networks trained by themselves. Their batch
