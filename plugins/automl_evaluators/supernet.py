@@ -36,8 +36,9 @@ class Supernet(Evaluator):
 
     The weights are trained on the ``share`` of the training images, the others are for the choices. A candidate with
     soft ones, as of strategy=darts, is a network of all options at once: after its steps a trial reports the gradients
-    of the choices, of the order that the strategy asks for, on a batch of these others. Every ``probe`` trials the network that would be derived
-    and one drawn at random are judged with the shared weights: child_accuracy and random_accuracy.
+    of the choices, of the order that the strategy asks for, on a batch of these others. Every ``probe`` trials the
+    network that would be derived and one drawn at random are judged with the shared weights: child_accuracy and
+    random_accuracy.
 
     The figures rank networks of one search; they are no accuracies of networks trained by themselves. Their batch
     normalisation learns no scale and shift unless ``affine``. The learning rate falls by half a cosine over ``decay``
