@@ -71,6 +71,8 @@ class Snapshots:
                 evaluator = facts.get("evaluator")
                 state = None if evaluator is None else Checkpoint(read.tensors, evaluator)
                 return Snapshot(length, lines, asks, facts.get("strategy"), state)
+        if size:
+            _log.warning("%s has no snapshot to go on from, so the search begins again", self.folder)
         return None
 
     def _paths(self) -> list[Path]:

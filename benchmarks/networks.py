@@ -59,7 +59,6 @@ SIZES: Sequence[tuple[str, Mapping[str, Any]]] = (
 ACCURACY: Sequence[tuple[str, Mapping[str, Any]]] = (
     ("vgg_cifar", {}),
     ("resnet_cifar", {"depth": 20}),
-    ("densenet_cifar", {"depth": 40, "form": "plain"}),
     ("squeezenet", {"version": "1.1"}),
     ("googlenet", {}),
     ("xception", {}),
@@ -247,8 +246,8 @@ def main() -> None:
     of_accuracy = commands.add_parser("accuracy")
     of_accuracy.add_argument("--root", required=True, help="the folder with the four files of Fashion-MNIST")
     of_accuracy.add_argument("--budget", type=float, default=5e6, help="multiply-adds at 28 x 28")
-    of_accuracy.add_argument("--images", type=int, default=10_000, help="training and validation images")
-    of_accuracy.add_argument("--epochs", type=int, default=10)
+    of_accuracy.add_argument("--images", type=int, default=6000, help="training and validation images")
+    of_accuracy.add_argument("--epochs", type=int, default=6)
     of_accuracy.add_argument("--seed", type=int, default=0)
     for command in (of_sizes, of_accuracy):
         command.add_argument("--json", type=Path)

@@ -182,7 +182,7 @@ class OneShot:
         self.looks += 1
         if order == "second":
             return self._unrolled(network, leaves, images, labels)
-        with self._running([network], leaves, "look", self.looks):
+        with self._running([network], leaves, "look", self.looks), _frozen(network):
             outputs = self._outputs(network, images)
             loss = self.task.loss(outputs, labels)
             found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
@@ -220,7 +220,8 @@ class OneShot:
                 with torch.no_grad():
                     for parameter, before, part in zip(parameters, held, direction, strict=True):
                         parameter.copy_(before if part is None else before + sign * epsilon * part)
-                sides.append(torch.autograd.grad(self._loss(network, *trained_on), choices, allow_unused=True))
+                with _frozen(network):
+                    sides.append(torch.autograd.grad(self._loss(network, *trained_on), choices, allow_unused=True))
             with torch.no_grad():
                 for parameter, before in zip(parameters, held, strict=True):
                     parameter.copy_(before)
@@ -355,6 +356,19 @@ class OneShot:
 
     def _loss(self, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         return self.task.loss(self._outputs(network, images), labels)
+
+
+@contextmanager
+def _frozen(network: nn.Module) -> Iterator[None]:
+    """Have no parameter want a gradient inside, so that nothing is kept or computed for it."""
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_()
 
 
 @contextmanager
