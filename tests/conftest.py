@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+# before torch is imported: tests run side by side, and threads that wait for a processor make small networks crawl
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # the machine may be busy, so no example has a deadline; and a failure on one machine is a failure on all
 settings.register_profile("automl", deadline=None, derandomize=True, database=None)
 settings.load_profile("automl")
