@@ -110,6 +110,20 @@ class Wrapper(Evaluator):
 
     inner: Evaluator
 
+    @property
+    def differentiable(self) -> bool:  # type: ignore[override]  # what is true of it is true of what it is around
+        return self.inner.differentiable
+
+    @property
+    def stateful(self) -> bool:  # type: ignore[override]
+        return self.inner.stateful
+
+    def state(self) -> Checkpoint:
+        return self.inner.state()
+
+    def restore(self, state: Checkpoint) -> None:
+        self.inner.restore(state)
+
     def within(self) -> Iterator[Evaluator]:
         """Yield the evaluators inside this one, the outermost first."""
         yield self.inner
