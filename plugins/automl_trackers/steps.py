@@ -16,7 +16,8 @@ T = TypeVar("T")
 
 def is_step(trial: Trial) -> bool:
     """Say whether a trial is a step: its notes tell the entropy of the shares of the options."""
-    return Sheet(trial.candidate.notes).number("entropy") is not None
+    notes = trial.candidate.notes
+    return "entropy" in notes and Sheet(notes).number("entropy") is not None
 
 
 def are_steps(trials: Sequence[Trial]) -> bool:

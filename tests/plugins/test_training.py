@@ -20,9 +20,9 @@ from torch import nn
 
 from automl import BadInput, Candidate, Dataset, Limit, Objective, Space, Trial, TrialFailed
 from automl.checkpoint import Checkpoint
-from automl_evaluators.batches import Batches, cut, seed_of
+from automl_evaluators.batches import Batches, cut, first, seed_of
 from automl_evaluators.learner import Learner, Recipe
-from automl_evaluators.training import Training, _first, _strides_single_pixels
+from automl_evaluators.training import Training, _strides_single_pixels
 from automl_tasks.synthetic import Synthetic
 
 HERE = Path(__file__).parent
@@ -788,11 +788,11 @@ def test_nothing_is_printed(capfd):
 def test_fewer_images_are_the_same_for_all_and_stratified():
     labels = np.array([0] * 60 + [1] * 30 + [2] * 3)
     images = np.arange(93, dtype=np.uint8).reshape(-1, 1, 1, 1)
-    chosen = _first(Dataset(images, labels), 31)
+    chosen = first(Dataset(images, labels), 31)
     assert np.bincount(chosen.labels).tolist() == [20, 10, 1]
-    assert np.array_equal(chosen.images, _first(Dataset(images, labels), 31).images)
-    assert np.bincount(_first(Dataset(images, labels), 3).labels).tolist() == [1, 1, 1]
-    assert len(_first(Dataset(images, labels), 100).labels) == 93
+    assert np.array_equal(chosen.images, first(Dataset(images, labels), 31).images)
+    assert np.bincount(first(Dataset(images, labels), 3).labels).tolist() == [1, 1, 1]
+    assert len(first(Dataset(images, labels), 100).labels) == 93
 
 
 def test_a_learner_sees_only_so_many_images():
