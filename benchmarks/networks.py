@@ -54,7 +54,6 @@ SIZES: Sequence[tuple[str, Mapping[str, Any]]] = (
     ("espnet_v2", {"width": 1.0}),
     ("thundernet", {"backbone": "snet49"}),
     ("thundernet", {"backbone": "snet146"}),
-    ("gcn", {"depth": 50}),
 )
 ACCURACY: Sequence[tuple[str, Mapping[str, Any]]] = (
     ("vgg_cifar", {}),
