@@ -326,6 +326,11 @@ class Soft:
         return Op("mixture", partial(_mixture, name, tuple(options), self.share))
 
 
+def takes_soft(domain: Domain) -> bool:
+    """Say whether a decision is between operations, of which all can be had at once."""
+    return isinstance(domain, Options) and all(isinstance(option, Op) for option in domain.options)
+
+
 def _mixture(name: str, options: Sequence[Op], share: int, *arguments: Any) -> Module:
     from automl.mixture import Mixture
 

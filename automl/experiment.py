@@ -284,9 +284,7 @@ class Experiment:
         }
         found = self._found or (winner.architecture if winner is not None else None)
         if found is not None:
-            summary["found"] = (
-                found.to_json()
-            )  # what the strategy recommends, the best trial's unless it says otherwise
+            summary["found"] = found.to_json()  # the best trial's, unless the strategy recommends another
             if graph := self.space.graph(found.blueprint):
                 summary["graph"] = graph
         return summary

@@ -102,8 +102,8 @@ class OneShot:
             seed_all(torch.device("cpu"), seed_of(self.seed, "weights", len(self.shared.tensors)))
             network = self.space.build(architecture.blueprint, self.task)
         if not self.affine:
-            for module in network.modules():
-                if isinstance(module, _BatchNorm) and module.affine:
+            for module in _norms(network):
+                if module.affine:
                     module.weight = module.bias = None  # type: ignore[assignment]
         network.to(self.fabric.device, memory_format=self._layout)  # type: ignore[call-overload]
         self.optimizer.param_groups[0]["params"] += self.shared.adopt(network)
@@ -165,7 +165,7 @@ class OneShot:
             loss = self.task.loss(outputs, labels)
             right = self.task.score(outputs.detach(), labels)["accuracy"] / len(labels)
             self.fabric.backward(loss)
-            gradients = {name: _gradient(leaf) for name, leaf in leaves.items()}
+            gradients = {name: _or_zeros(leaf.grad, leaf) for name, leaf in leaves.items()}
             value = loss.item()
             self._descend(value)
         return value, gradients, right
@@ -197,8 +197,7 @@ class OneShot:
         rate = self.schedule.rate(self.step)
         trained_on = self._batch(self.train, self.step)
         choices = list(leaves.values())
-        buffers = [module for module in network.modules() if isinstance(module, _BatchNorm)]
-        with self._running([network], leaves, "unroll", self.looks), _frozen_statistics(buffers):
+        with self._running([network], leaves, "unroll", self.looks), _frozen_statistics(_norms(network)):
             loss = self._loss(network, *trained_on)
             slopes = torch.autograd.grad(loss, parameters, allow_unused=True)
             with torch.no_grad():
@@ -259,7 +258,7 @@ class OneShot:
         Batch normalisation is first measured on so many batches of training images; with 0 it takes those of the
         batch that is judged.
         """
-        norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+        norms = _norms(network)
         size = 2 * self.task.batch_size
         sums: dict[str, Tensor] = {}
         count = 0
@@ -395,8 +394,8 @@ def _form(architecture: Architecture) -> tuple[object, ...]:
     return (tuple(soft), *decided)
 
 
-def _gradient(leaf: Tensor) -> Tensor:
-    return torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+def _norms(network: nn.Module) -> list[_BatchNorm]:
+    return [module for module in network.modules() if isinstance(module, _BatchNorm)]
 
 
 def _or_zeros(gradient: Tensor | None, like: Tensor) -> Tensor:

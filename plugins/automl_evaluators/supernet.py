@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Lt
 
-from automl import Architecture, BadInput, Dataset, Evaluator, Op, Options, Report, Space, Task, Trial
-from automl.decisions import Soft
+from automl import Architecture, BadInput, Dataset, Evaluator, Options, Report, Space, Task, Trial
+from automl.decisions import Soft, takes_soft
 from automl_evaluators.hardware import Accelerator, Hardware, Precision
 
 if TYPE_CHECKING:
@@ -264,7 +264,7 @@ def everything(space: Space[Any], rng: random.Random) -> Architecture:
     def relax(name: str, domain: Any) -> Any:
         if isinstance(domain, Options) and domain.together is not None:
             return domain.together
-        if isinstance(domain, Options) and all(isinstance(option, Op) for option in domain.options):
+        if takes_soft(domain):
             return Soft((1.0,) * domain.count)
         return domain.sample(rng.random)
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 from annotated_types import Ge, Gt, Lt
 
 from automl import Architecture, Candidate, Op, Options, Space, Strategy, Trial
-from automl.decisions import MISFIT, Soft
+from automl.decisions import MISFIT, Soft, takes_soft
 from automl_strategies.adam import Adam
 
 NOTHING = "none"  # the operation that carries nothing is never derived
@@ -81,7 +81,7 @@ class Gradient(Strategy):
             if domain.together is not None:
                 return domain.together
             logits = self._logits_of(name, domain.count)
-            if _is_soft(domain):
+            if takes_soft(domain):
                 weighed[name] = self.weigh(name, logits)
                 self._operations[name] = domain.options
                 return Soft(weighed[name].weights, self.part)
@@ -210,7 +210,7 @@ class Gradient(Strategy):
                     return options.options[0] if other not in values else values[other]
 
                 made = self.space.make(follow)
-                return {one: options for one, options in made.domains.items() if _is_soft(options)}
+                return {one: options for one, options in made.domains.items() if takes_soft(options)}
 
             together: tuple[Any, ...] = domain.together or ()
             whole = names_with(together)
@@ -281,11 +281,6 @@ def through_softmax(weighed: Weighed, gradient: Sequence[float]) -> list[float]:
     """Return the gradient of the logits, given that of the shares."""
     mean = sum(share * one for share, one in zip(weighed.shares, gradient, strict=True))
     return [weighed.scale * share * (one - mean) for share, one in zip(weighed.shares, gradient, strict=True)]
-
-
-def _is_soft(domain: Any) -> bool:
-    """Return whether a decision is between operations, of which all can be had at once."""
-    return isinstance(domain, Options) and all(isinstance(option, Op) for option in domain.options)
 
 
 def _strongest(domain: Options[Op], shares: Sequence[float]) -> int:
