@@ -213,11 +213,13 @@ def test_a_thousand_steps_stay_under_500_kb(tmp_path):
 
 
 @pytest.mark.slow  # 20,000 trials are run and written down first
-def test_twenty_thousand_steps_make_a_megabyte_in_seconds(tmp_path):
+def test_twenty_thousand_steps_make_a_megabyte_in_less_time_than_they_took(tmp_path):
+    began = time.process_time()
     searched(tmp_path, 20_000, decisions=28)
+    searching = time.process_time() - began
     summarise(tmp_path)
-    began = time.monotonic()
+    began = time.process_time()
     path = HTMLReport().write(tmp_path)
-    assert time.monotonic() - began < 30
+    assert time.process_time() - began < searching
     assert path.stat().st_size < 1_000_000
     assert "101 of 20,000 are listed" in path.read_text()

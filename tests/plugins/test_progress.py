@@ -252,19 +252,19 @@ def test_watching_costs_a_fast_study_little():
 
     progress = Progress()
     progress.stream = io.StringIO()
-    study = watched(progress, Free(), 1)
+    study = watched(progress, Free(), 5_000)
+    began = time.process_time()
     study.run()
-    trial = study.trials[0]
+    running = time.process_time() - began
+    assert len(progress.stream.getvalue().splitlines()) <= 4
     progress.automl_study_started(study)
     began = time.process_time()
-    for _ in range(100_000):
+    for trial in study.trials:
         progress.automl_trial_started(trial)
         progress.automl_trial_reported(trial)
         progress.automl_trial_finished(trial)
-    seconds = time.process_time() - began
+    assert time.process_time() - began < running / 3  # measured: a fiftieth
     progress.automl_study_finished()
-    assert seconds < 2.0  # 20 microseconds a trial; measured: about 1
-    assert len(progress.stream.getvalue().splitlines()) <= 4
 
 
 @pytest.mark.parametrize("fidelity", [0.25, 1.0])

