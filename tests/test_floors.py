@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = [
     {"errors", "mixture"},
-    {"decisions", "files", "images", "interrupts", "splits", "downloads"},
+    {"decisions", "files", "images", "interrupts", "sharing", "splits", "downloads"},
     {"space", "task", "trial", "checkpoint"},
     {"strategy", "hookspecs", "pareto", "baseline", "snapshots"},
     {"evaluator"},

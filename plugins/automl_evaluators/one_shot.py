@@ -15,7 +15,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from automl import Architecture, Space, Task, TrialFailed
 from automl.checkpoint import Checkpoint
-from automl.mixture import Mixture, SharedWeights
+from automl.mixture import Mixture
+from automl.sharing import SharedWeights
 from automl_evaluators.batches import Batches, cut, seed_of
 from automl_evaluators.learner import drawing, on_threads, seed_all
 

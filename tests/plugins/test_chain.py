@@ -16,7 +16,8 @@ from automl import BadInput, Op
 from automl.decisions import Soft
 from automl.deploy import Deployed, export_onnx
 from automl.measure import onnx_session
-from automl.mixture import Mixture, places
+from automl.mixture import Mixture
+from automl.sharing import places
 from automl.testing import check_space
 from automl_networks.vocabulary import MULTIPLES
 from automl_spaces.chain import CHAIN_OPERATIONS, Chain

@@ -16,7 +16,8 @@ from automl import BadInput, Candidate, Objective, Op, Options, Report, Space, S
 from automl.cli import main
 from automl.decisions import Architecture, Soft
 from automl.journal import Journal
-from automl.mixture import Mixture, SharedWeights, places
+from automl.mixture import Mixture
+from automl.sharing import SharedWeights, places
 from automl.snapshots import Snapshots
 from automl.testing import check_evaluator, check_strategy, story
 from automl_evaluators.expected_cost import option_costs
