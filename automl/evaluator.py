@@ -26,9 +26,11 @@ class Evaluator(ABC):
     repeatable: ClassVar[bool] = True  # an architecture met again is worth the same, so it is not evaluated again
     differentiable: bool = False  # takes soft choices, and reports the gradients of their weights
     stateful: bool = False  # what it makes of a trial depends on those before: it has a state of its own
+    finishes: bool = False  # trains networks that a space then makes others of (``Space.finish``)
     objectives: Sequence[Objective] = ()  # what is searched for, set before ``start``
     limits: Sequence[Limit] = ()  # what candidates must keep, set before ``start``
     folder: Path | None = None  # where the run keeps checkpoints, set before ``start``; None: nothing is kept
+    trainer: Trainer | None = None  # of the run's final network, set before ``start``; None: there is none
     space: Space[Any]
     task: Task
 
@@ -118,6 +120,10 @@ class Wrapper(Evaluator):
     def stateful(self) -> bool:  # type: ignore[override]
         return self.inner.stateful
 
+    @property
+    def finishes(self) -> bool:  # type: ignore[override]
+        return self.inner.finishes
+
     def state(self) -> Checkpoint:
         return self.inner.state()
 
@@ -133,6 +139,7 @@ class Wrapper(Evaluator):
     def start(self, space: Space[Any], task: Task) -> None:
         super().start(space, task)
         self.inner.objectives, self.inner.limits, self.inner.folder = self.objectives, self.limits, self.folder
+        self.inner.trainer = self.trainer
         self.inner.start(space, task)
 
     def evaluate(self, trial: Trial) -> Iterator[Report]:
@@ -174,3 +181,7 @@ class Trainer(Evaluator):
         Each epoch's report goes to ``watch``. With a checkpoint folder, training that was interrupted goes on
         from there, bitwise as if it had not been.
         """
+
+    def before(self, architecture: Architecture, seed: int) -> Module | None:
+        """Return the trained network that the architecture's is made of, at rest on the CPU; None where it is none."""
+        return None

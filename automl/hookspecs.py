@@ -39,6 +39,11 @@ def automl_evaluators() -> Mapping[str, str]:
 
 
 @hookspec
+def automl_compressors() -> Mapping[str, str]:
+    """Return the plugin's compressors as name to ``module:Class``; imported when one is built."""
+
+
+@hookspec
 def automl_tasks() -> Mapping[str, str]:
     """Return the plugin's tasks as name to ``module:Class``; imported when one is built."""
 

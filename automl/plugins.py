@@ -21,8 +21,8 @@ import pluggy
 from automl import hookspecs
 from automl.errors import AutoMLError, BadInput, PluginError, near_miss
 
-Kind = Literal["space", "strategy", "evaluator", "task", "tracker"]
-KINDS: tuple[Kind, ...] = ("space", "strategy", "evaluator", "task", "tracker")
+Kind = Literal["space", "strategy", "evaluator", "compressor", "task", "tracker"]
+KINDS: tuple[Kind, ...] = ("space", "strategy", "evaluator", "compressor", "task", "tracker")
 _PLURAL = {"strategy": "strategies"}
 
 
@@ -173,7 +173,7 @@ class Registry:
         cls = self.load(kind, name)
         fields = {key: value for key, value in values.items() if key != "name"} if isinstance(values, Mapping) else {}
         for key, annotation in settings(cls).items():
-            within = next((other for other in KINDS if _base(other) is annotation), None)
+            within = _kind_of(annotation)
             if within is not None and key in fields:
                 fields[key] = self._build(within, fields[key], f"{prefix}.{key}")
         return construct(cls, fields, prefix)
@@ -193,10 +193,9 @@ def construct(cls: type[Any], values: Mapping[str, Any], prefix: str) -> Any:
         needed = field.init and field.default is field.default_factory is dataclasses.MISSING
         if needed and field.name not in values:
             raise BadInput(f"{prefix}.{field.name} is missing: give it {allowed(types[field.name])}")
-    bases = [_base(kind) for kind in KINDS]
     return cls(
         **{
-            key: value if types[key] in bases else check(value, types[key], f"{prefix}.{key}")
+            key: value if _kind_of(types[key]) else check(value, types[key], f"{prefix}.{key}")
             for key, value in values.items()
         }
     )
@@ -241,7 +240,7 @@ def allowed(hint: object) -> str:
         return " or ".join([*words, "null"] if type(None) in parts else words)
     if typing.get_origin(hint) in (tuple, list):
         return f"a list of {allowed(parts[0])}"
-    within = next((kind for kind in KINDS if _base(kind) is hint), None)
+    within = _kind_of(hint)
     if within is not None:
         return f"one of the group {within}, by its name"
     if isinstance(hint, type) and not parts:
@@ -260,10 +259,23 @@ def _as_typed(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
+def _kind_of(annotation: object) -> Kind | None:
+    """Return of which kind a setting is that is itself a component."""
+    return next((kind for kind in KINDS if annotation is _base(kind) is not None), None)
+
+
 def _base(kind: Kind) -> type[Any] | None:
+    from automl.compressor import Compressor
     from automl.evaluator import Evaluator
     from automl.space import Space
     from automl.strategy import Strategy
     from automl.task import Task
 
-    return {"space": Space, "strategy": Strategy, "evaluator": Evaluator, "task": Task}.get(kind)
+    bases: dict[Kind, type[Any]] = {
+        "space": Space,
+        "strategy": Strategy,
+        "evaluator": Evaluator,
+        "compressor": Compressor,
+        "task": Task,
+    }
+    return bases.get(kind)

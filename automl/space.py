@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from automl.decisions import MISFIT, NO_CONTEXTS, Architecture, Choose, Domain, Op, Soft, as_domain
 from automl.errors import BadInput, near_miss
@@ -16,10 +16,18 @@ from automl.errors import BadInput, near_miss
 if TYPE_CHECKING:
     from torch.nn import Module
 
+    from automl.compressor import Training
     from automl.task import Task
 
 Blueprint = TypeVar("Blueprint")
 Policy = Callable[..., Any]  # of a decision's name and domain, and of its context where make is told so
+
+
+class Origin(NamedTuple):
+    """The network that is trained before another is made of it: an architecture, and of which space."""
+
+    space: Space[Any]
+    architecture: Architecture
 
 
 class Space(ABC, Generic[Blueprint]):
@@ -28,6 +36,10 @@ class Space(ABC, Generic[Blueprint]):
     Everything else follows from running ``describe`` again under another policy, so conditions are plain
     ``if`` and ``for``, and domains may depend on what was decided before.
     """
+
+    finishes: ClassVar[bool] = False  # its networks are made of others that were trained before: see ``origin``
+    relaxes: ClassVar[bool] = True  # decisions between operations may be answered by all at once
+    given: bool = False  # ``build`` puts in weights that were trained before
 
     @abstractmethod
     def describe(self, choose: Choose) -> Blueprint:
@@ -39,6 +51,26 @@ class Space(ABC, Generic[Blueprint]):
 
     def canonical(self, blueprint: Blueprint) -> Hashable | None:
         """Return a key equal for two descriptions of one network; None, the default: the decisions are the key."""
+        return None
+
+    def origin(self, blueprint: Blueprint) -> Origin | None:
+        """Return what is trained first and then handed to ``finish``; None: the network is trained as it is built."""
+        return None
+
+    def finish(self, network: Module, blueprint: Blueprint, training: Training) -> Module:
+        """Return the network that the trained one is made into; it may be changed, and trained by what is lent."""
+        return network
+
+    def rebuild(self, blueprint: Blueprint, task: Task, form: Mapping[str, Any]) -> Module:
+        """Return the untrained network in the shape that ``finish`` left one in, by its ``automl_form``."""
+        return self.build(blueprint, task)
+
+    def portable(self, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return settings from which the space is built elsewhere; as given, unless they rest on other files."""
+        return settings
+
+    def digest(self) -> str | None:
+        """Return what tells the files that the space rests on from any others; None where it rests on none."""
         return None
 
     def graph(self, blueprint: Blueprint) -> Mapping[str, Sequence[tuple[str, str, str]]]:

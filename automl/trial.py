@@ -12,6 +12,7 @@ from typing import Any, Literal
 from automl.decisions import Architecture
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
+_NO_ERROR = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,25 +50,47 @@ class Cost:
     alpha: float = -0.07
     beta: float = -0.07
 
-    def factor(self, metrics: Mapping[str, float]) -> float:
-        """Return what the objective is multiplied by: 1 at the target, whatever the powers."""
+    def of(self, value: float, metrics: Mapping[str, float]) -> float:
+        """Return the value times its factor: 1 at the target, whatever the powers."""
         share = max(metrics[self.metric], 1e-12) / self.target
-        return float(share ** (self.alpha if share <= 1 else self.beta))
+        return value * float(share ** (self.alpha if share <= 1 else self.beta))
+
+    def describe(self, name: str) -> str:
+        """Return in words what becomes of the value of that name."""
+        return f"{name} x cost of {self.metric}"
+
+
+@dataclass(frozen=True, slots=True)
+class LogCost:
+    """The reward of AMC that holds the accuracy: -(error + 1e-6) x log of a count of 1 or more (He et al., 2018).
+
+    The error is what an accuracy lacks to 1. The 1e-6 is ours: where there is no error, the smaller one is better.
+    """
+
+    metric: str
+
+    def of(self, value: float, metrics: Mapping[str, float]) -> float:
+        """Return the reward of an accuracy."""
+        return -(1 - value + _NO_ERROR) * math.log(max(metrics[self.metric], 1.0))
+
+    def describe(self, name: str) -> str:
+        """Return in words what becomes of the value of that name."""
+        return f"-(1 - {name}) x log of {self.metric}"
 
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """A metric to make as large ("max") or as small ("min") as can be, times a factor for each cost."""
+    """A metric to make as large ("max") or as small ("min") as can be, weighed by costs."""
 
     metric: str
     goal: Literal["max", "min"] = "max"
-    costs: tuple[Cost, ...] = ()
+    costs: tuple[Cost | LogCost, ...] = ()
 
     def score(self, metrics: Mapping[str, float]) -> float:
         """Return what the metrics are worth, so that higher is better."""
         value = metrics[self.metric]
         for cost in self.costs:
-            value *= cost.factor(metrics)
+            value = cost.of(value, metrics)
         return value if self.goal == "max" else -value
 
     @property
@@ -134,6 +157,11 @@ class Trial:
     def metrics(self) -> Mapping[str, float]:
         """The metrics of the last report, the best informed; empty before the first."""
         return self.reports[-1].metrics if self.reports else NOTHING
+
+    @property
+    def study_seed(self) -> int:
+        """The seed of the study, by which what its trials have in common is drawn."""
+        return self.seed >> 32
 
     @property
     def seconds(self) -> float:

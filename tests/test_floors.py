@@ -13,20 +13,20 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = [
     {"errors", "mixture"},
-    {"decisions", "files", "images", "interrupts", "sharing", "splits", "downloads"},
+    {"decisions", "files", "images", "interrupts", "sharing", "splits", "downloads", "trust"},
     {"space", "task", "trial", "checkpoint"},
-    {"strategy", "hookspecs", "pareto", "baseline", "snapshots"},
-    {"evaluator"},
-    {"journal", "known", "plugins", "measure", "executor", "watching", "notebook"},
+    {"strategy", "hookspecs", "measure", "pareto", "baseline", "snapshots"},
+    {"evaluator", "compressor"},
+    {"journal", "known", "plugins", "executor", "watching", "notebook"},
     {"study", "runs", "deploy", "config", "explain", "layers"},
-    {"testing", "final", "sweeps"},
-    {"experiment", "comparison", "measuring"},
+    {"testing", "final", "sweeps", "int8"},
+    {"experiment", "comparison", "compression", "measuring", "exporting"},
     {"cli"},
     {"__main__"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 UPWARD: dict[tuple[str, str], str] = {}  # (file, what it imports inside a function): the reason
-PLUGINS = ["networks", "spaces", "strategies", "evaluators", "tasks", "trackers"]
+PLUGINS = ["networks", "spaces", "strategies", "evaluators", "compressors", "tasks", "trackers"]
 MAY_USE = {"automl_spaces": {"automl_networks"}}
 NOT_FOR_PLUGINS = {"cli", "config", "experiment", "__main__"}
 HEAVY = ["torch", "lightning", "sklearn", "hydra", "pandas", "matplotlib", "onnxruntime", "scipy", "optuna", "wandb"]

@@ -1,0 +1,90 @@
+"""Widths that keep to a budget: by how much each layer may be wide, and the widest alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from automl import BadInput
+
+Cost = Callable[[Mapping[str, int]], int]  # of the units kept of each group; of those not named, all
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A cost that the network made smaller may have at most, and the fewest units that each group keeps.
+
+    Widths go up in steps: see ``Steps``. Raises BadInput where even the narrowest network costs more.
+    """
+
+    cost: Cost
+    most: float
+    least: Mapping[str, int]
+    what: str
+
+    def __post_init__(self) -> None:
+        smallest = self.cost(self.least)
+        if smallest > self.most:
+            whole = self.cost({})
+            raise BadInput(
+                f"compressor.budget={self.most / whole:.4g} of the {self.what} cannot be met: the narrowest network "
+                f"that the settings allow has {smallest / whole:.4g} of them; give compressor.budget="
+                f"{_above(smallest / whole)}, or keep less by compressor.keep, or round to less by compressor.round_to"
+            )
+
+    def widest(self, group: str, decided: Mapping[str, int], widths: list[int]) -> int:
+        """Return the largest of the rising widths that a group may have, later groups being as narrow as they can be.
+
+        The action bound of AMC (He et al., 2018, algorithm 1), by exact count. The first width always fits where what
+        is decided did.
+        """
+        rest = {**self.least, **decided}
+        low, high = 0, len(widths) - 1
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self.cost({**rest, group: widths[middle]}) <= self.most:
+                low = middle
+            else:
+                high = middle - 1
+        return widths[low]
+
+    def alike(self, widths_at: Callable[[float], Mapping[str, int]]) -> Mapping[str, int]:
+        """Return the widths of the largest share, found by halving, that keep to the budget."""
+        low, high = 0.0, 1.0
+        if self.cost(widths_at(high)) <= self.most:
+            return widths_at(high)
+        for _ in range(40):
+            middle = (low + high) / 2
+            if self.cost(widths_at(middle)) <= self.most:
+                low = middle
+            else:
+                high = middle
+        return widths_at(low)
+
+
+def _above(share: float) -> str:
+    """Return a share of four digits that is not less."""
+    return f"{min(1.0, share + 0.00005):.4f}"
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The widths that a group of so many units may have: multiples of a number of channels, and all of them."""
+
+    units: int
+    size: int  # channels a unit
+    round_to: int = 1
+    least: float = 0.0  # share that is always kept
+
+    def all(self) -> list[int]:
+        """Return them, rising: at least one unit, and at least ``least`` of all."""
+        each = -(-self.round_to // self.size)
+        floor = max(1, min(self.units, int(self.least * self.units)))
+        inner = [width for width in range(each, self.units, each) if width >= floor]
+        return [*inner, self.units]
+
+    def at(self, share: float) -> int:
+        """Return the largest that is at most that share of all units, or the smallest there is."""
+        found = self.all()
+        fitting = [width for width in found if width <= share * self.units + 1e-9]
+        return fitting[-1] if fitting else found[0]

@@ -1,0 +1,237 @@
+"""Channel pruning by a rule: which channels go by a score, how many of each layer by a share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le, MinLen
+
+from automl import BadInput, Choose, Compressor, Real, Task, Training
+from automl.errors import near_miss
+from automl_compressors.budget import Budget, Steps
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
+
+    from automl_compressors.channels import Channels
+
+Share = Annotated[float, Gt(0), Le(1)]
+Criterion = Literal["l1", "l2", "bn_scale", "taylor", "taylor_weight", "random"]
+Widths = tuple[tuple[str, int], ...]  # the units kept of each group, in the order of the network
+
+
+@dataclass(frozen=True)
+class Studied:
+    """A network's groups of channels, the widths that each may have, and the budget, where there is one."""
+
+    channels: Channels
+    input: tuple[int, int, int]
+    steps: Mapping[str, Steps]
+    budget: Budget | None
+
+    def at(self, share: float) -> dict[str, int]:
+        """Return the widths of that share of every group."""
+        return {name: steps.at(share) for name, steps in self.steps.items()}
+
+    @cached_property
+    def features(self) -> dict[str, tuple[float, ...]]:
+        """Eight numbers of the first layer that makes each group, each scaled to [0, 1] over the groups.
+
+        Place, channels out and in, height and width of the input, stride, kernel, multiply-adds (He et al., 2018).
+        """
+        layers = [self.channels.layers[self.channels.groups[name].layers[0]] for name in self.steps]
+        rows = [
+            (
+                place,
+                layer.outputs,
+                layer.inputs,
+                layer.height,
+                layer.width,
+                max(layer.stride, default=1),
+                max(layer.kernel, default=1),
+                layer.multiply_adds,
+            )
+            for place, layer in enumerate(layers)
+        ]
+        columns = [_scaled(column) for column in zip(*rows, strict=True)]
+        return dict(zip(self.steps, zip(*columns, strict=True), strict=True))
+
+    @cached_property
+    def later(self) -> dict[str, float]:
+        """The share of the multiply-adds that layers have which come after those of each group."""
+        names = list(self.steps)
+        costs = [
+            sum(self.channels.layers[layer].multiply_adds for layer in self.channels.groups[name].layers)
+            for name in names
+        ]
+        whole = self.channels.cost({}, "multiply_adds")
+        return {name: sum(costs[place + 1 :]) / whole for place, name in enumerate(names)}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The widths of the groups; where all compete in one ranking, only the share of channels that is kept."""
+
+    widths: Widths | None
+    share: float | None = None
+
+
+@dataclass
+class Pruning(Compressor[Plan]):
+    """Remove the channels of the least score, everywhere that they reach; the network that is left is smaller.
+
+    ``across`` uniform: each layer keeps the same share; layers: the share of each is a decision, ``keep.LAYER``;
+    global: all channels compete, their scores divided by the length of their layer's (Molchanov et al., 2017).
+    ``keep`` is that share, or a pair of bounds, which makes it a decision. ``budget`` is the share of the ``resource``
+    that may be left, kept to exactly: it stands in the place of ``keep`` where that is null, and else narrows it.
+
+    ``criterion`` is the score of a channel: l1 and l2, the norm of the weights that make it (Li et al., 2017), summed
+    over the layers that an addition joins; bn_scale, the size of its scale in batch normalisation (network slimming;
+    Liu et al., 2017); taylor, the change of the loss when its activation is removed, to first order, on ``batches``
+    batches of training images (Molchanov et al., 2017); taylor_weight, that of its weights (Molchanov et al., 2019);
+    random.
+
+    With a ``penalty`` the network is first trained for ``sparse_epochs`` more with the penalty times the absolute
+    scales in its loss, which drives them apart (network slimming). Layers have multiples of ``round_to`` channels, or
+    all. ``whole`` names layers that stay as they are, by patterns as stage1.*; a layer keeps at least ``least`` of its
+    channels. The statistics of batch normalisation are then measured anew on ``recalibrate`` batches.
+    """
+
+    criterion: Criterion = "l1"
+    across: Literal["uniform", "layers", "global"] = "uniform"
+    keep: Share | Annotated[tuple[Share, Share], MinLen(2)] | None = None
+    budget: Share | None = 0.5
+    resource: Literal["multiply_adds", "parameters"] = "multiply_adds"
+    round_to: Annotated[int, Ge(1)] = 1
+    least: Annotated[float, Ge(0), Le(1)] = 0.0
+    whole: tuple[str, ...] = ()
+    batches: Annotated[int, Ge(1)] = 8
+    recalibrate: Annotated[int, Ge(0)] = 8
+    penalty: Annotated[float, Ge(0)] = 0.0
+    sparse_epochs: Annotated[int, Ge(0)] = 5
+
+    def __post_init__(self) -> None:
+        if self.keep is None and self.budget is None and self.across != "layers":
+            raise BadInput("compressor.keep and compressor.budget are both null: give the share that is to be left")
+        low, high = self.bounds
+        if low > high:
+            raise BadInput(f"compressor.keep=[{low}, {high}] holds nothing: give the lower bound first")
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The least and the largest share of a layer."""
+        if isinstance(self.keep, tuple):
+            return self.keep[0], self.keep[1]
+        return (self.least, 1.0) if self.keep is None else (self.keep, self.keep)
+
+    def study(self, network: Module, task: Task) -> Studied:
+        from automl_compressors.channels import Channels
+
+        channels = Channels.of(network, task.input)
+        if not channels.groups:
+            raise BadInput(
+                "none of the network's channels can be removed without changing what it is: nothing to prune"
+            )
+        names = list(channels.groups)
+        for pattern in self.whole:
+            if not any(fnmatchcase(name, pattern) for name in names):
+                raise BadInput(
+                    f"compressor.whole names {pattern!r}, which is no layer of the network{near_miss(pattern, names)}; "
+                    f"its layers: {', '.join(names[:20])}"
+                )
+        least = self.bounds[0] if isinstance(self.keep, tuple) else self.least
+        steps = {
+            name: Steps(group.units, group.size, self.round_to, least)
+            for name, group in channels.groups.items()
+            if not any(fnmatchcase(name, pattern) for pattern in self.whole)
+        }
+        budget = None
+        if self.budget is not None:
+
+            def cost(widths: Mapping[str, int]) -> int:
+                return channels.cost(widths, self.resource)
+
+            narrowest = {name: step.at(0.0) for name, step in steps.items()}
+            budget = Budget(cost, self.budget * cost({}), narrowest, self.resource.replace("_", "-"))
+        return Studied(channels, task.input, steps, budget)
+
+    def describe(self, studied: Studied, choose: Choose) -> Plan:
+        if self.across == "layers":
+            return Plan(self.layer_by_layer(studied, choose))
+        share = self._share(choose)
+        if self.across == "global":
+            return Plan(None, share)
+        if share is None:
+            assert studied.budget is not None, "one of keep and budget was given"
+            return Plan(tuple(studied.budget.alike(studied.at).items()))
+        return Plan(tuple(self._fitting(studied, studied.at(share)).items()))
+
+    def _share(self, choose: Choose) -> float | None:
+        if isinstance(self.keep, tuple):
+            return float(choose("keep", Real(*self.keep)))
+        return self.keep
+
+    def _fitting(self, studied: Studied, widths: dict[str, int]) -> dict[str, int]:
+        """Return the widths, where they cost more than the budget the widest that are alike."""
+        budget = studied.budget
+        if budget is None or budget.cost(widths) <= budget.most:
+            return widths
+        return dict(budget.alike(studied.at))
+
+    def layer_by_layer(self, studied: Studied, choose: Choose) -> Widths:
+        """Decide the share of each layer in turn, at most so much that the later ones can keep to the budget."""
+        low, high = self.bounds
+        decided: dict[str, int] = {}
+        for name, steps in studied.steps.items():
+            widths = [width for width in steps.all() if width <= high * steps.units + 1e-9] or [steps.at(0.0)]
+            most = widths[-1] if studied.budget is None else studied.budget.widest(name, decided, widths)
+            top = most / steps.units
+            share = choose(f"keep.{name}", Real(min(low, top), top), context=self.context(studied, name, decided))
+            decided[name] = min(most, steps.at(float(share)))
+        return tuple(decided.items())
+
+    def context(self, studied: Studied, name: str, decided: Mapping[str, int]) -> Sequence[float] | None:
+        """Return the features of a layer, for strategies that look at them."""
+        return None
+
+    def compress(
+        self, network: Module, studied: Studied, plan: Plan, training: Training | None
+    ) -> tuple[Module, Mapping[str, Any]]:
+        from automl_compressors.criteria import scores
+        from automl_compressors.selection import best, ranked
+        from automl_compressors.slimming import train_sparse
+
+        if training is not None and self.penalty and self.sparse_epochs:
+            train_sparse(network, training, self.penalty, self.sparse_epochs)
+        found: Mapping[str, Tensor] = scores(network, studied.channels, self.criterion, training, self.batches)
+        raw = self.criterion == "bn_scale"  # scales of all layers are compared as they are (Liu et al., 2017)
+        kept = ranked(found, studied, plan.share, raw) if plan.widths is None else best(found, dict(plan.widths))
+        smaller = studied.channels.check(network, kept)
+        if training is not None and self.recalibrate:
+            training.recalibrate(smaller, self.recalibrate)
+        widths = {name: len(units) for name, units in kept.items()}
+        groups = studied.channels.groups
+        shares = {name: widths.get(name, group.units) / group.units for name, group in groups.items()}
+        return smaller, {"input": list(studied.input), "widths": widths, "kept": shares}
+
+    def rebuild(self, network: Module, form: Mapping[str, Any]) -> Module:
+        from automl_compressors.channels import Channels
+
+        channels = Channels.of(network, tuple(form["input"]))
+        kept = {}
+        for name, width in form["widths"].items():
+            if name not in channels.groups or not 0 < width <= channels.groups[name].units:
+                raise BadInput(f"the network has no {width} channels of {name!r} to keep: it is another one")
+            kept[name] = range(width)
+        return channels.prune(network, kept)
+
+
+def _scaled(column: Sequence[float]) -> list[float]:
+    """Return numbers in [0, 1], the least 0 and the largest 1; all 0 where they are equal."""
+    low, high = min(column), max(column)
+    return [(number - low) / (high - low) if high > low else 0.0 for number in column]
