@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from automl import trust
 from automl.errors import BadInput, near_miss, printable
 from automl.plugins import Registry
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig
 
-_TEXT = re.compile(r"(runs|.*\.(root|path|file|weights|run|table))$")  # keys whose value is text
+_TEXT = re.compile(r"(runs|space\.target|.*\.(root|path|file|weights|run|table))$")  # keys whose value is text
 _LARGEST = 1_000_000  # bytes of a config file
 _NO_PLUS = "a default, so it takes no plus"
 
@@ -129,7 +130,7 @@ def change(config: DictConfig, words: Sequence[str], sweep: str | None = None) -
                 f"for one value that has a comma type {_in_quotes(word)}"
             )
         OmegaConf.update(config, key, override.value(), merge=False, force_add=True)
-    refuse_code(config)
+    refuse_code(config, [word.partition("=")[0] for word in words])
     return config
 
 
@@ -146,18 +147,46 @@ def resolved(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in values.items()}
 
 
+def unresolved(config: DictConfig) -> dict[str, Any]:
+    """Return the config as plain values, interpolations and what is missing as they are written."""
+    from omegaconf import OmegaConf
+
+    values = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
+
+
+def compressed(space: Mapping[str, Any], compressor: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the settings of a space whose networks are made smaller, where there is a compressor."""
+    if compressor is None:
+        return dict(space)
+    return {"name": "compressed", "space": dict(space), "compressor": dict(compressor)}
+
+
 def as_yaml(config: DictConfig) -> str:
-    """Return the config as YAML, unresolved, so that what it takes from the environment is not written down."""
+    """Return the config as YAML, unresolved, so that what it takes from the environment is not written down.
+
+    Neither is code that it names: that is asked for again.
+    """
     from omegaconf import OmegaConf
 
-    return OmegaConf.to_yaml(config, resolve=False)
+    return OmegaConf.to_yaml(OmegaConf.create(trust.without(unresolved(config))))
 
 
-def refuse_code(config: Any) -> None:
-    """Raise BadInput for a config that names code: components are chosen by name, never by a Python path."""
+def refuse_code(config: Any, typed: Collection[str] = ()) -> None:
+    """Raise BadInput for a config that names code: components are chosen by name, never by a Python path.
+
+    The keys ``typed`` on the command line may.
+    """
     from omegaconf import OmegaConf
 
-    waiting: list[tuple[str, Any]] = [("", OmegaConf.to_container(config, resolve=False))]
+    for place, name in trust.named(unresolved(config)):
+        if place not in typed:
+            raise BadInput(
+                f"the config has {place}={printable(name)[:80]!r}, which names code: it is only taken from the "
+                f"command line, so type {place}={printable(name)[:80]}"
+            )
+    waiting: list[tuple[str, Any]] = [("", unresolved(config))]
     while waiting:
         place, node = waiting.pop()
         if isinstance(node, Mapping):

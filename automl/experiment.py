@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
 import logging
@@ -15,11 +14,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
 from annotated_types import Ge, Gt, Le
 
 from automl import config as configs
-from automl import executor, pareto, runs
+from automl import executor, pareto, runs, trust
 from automl.decisions import Architecture
 from automl.errors import BadInput, JournalError, SearchFailed, StorageError, near_miss
 from automl.evaluator import Evaluator, Trainer
@@ -33,8 +31,8 @@ from automl.snapshots import Snapshots
 from automl.space import Space
 from automl.strategy import Strategy
 from automl.study import Study
-from automl.task import Task
-from automl.trial import Cost, Limit, Objective, Trial, by_reason, full
+from automl.task import Task, fingerprint
+from automl.trial import Cost, Limit, LogCost, Objective, Trial, by_reason, full
 from automl.watching import Watchers
 
 if TYPE_CHECKING:
@@ -63,9 +61,10 @@ class Experiment:
         self.config = config
         self.root = Path(check(values.get("runs"), str, "runs")).expanduser()
         self.objectives, self.limits = _objectives(values["objective"])
-        searched = {key: value for key, value in values["space"].items() if key != "final"}
+        plain = {key: value for key, value in values["space"].items() if key != "final"}
+        searched = configs.compressed(plain, values.get("compressor"))
         self.space: Space[Any] = self.registry.build("space", searched)
-        final = {**searched, **(values["space"].get("final") or {})}
+        final = configs.compressed({**plain, **(values["space"].get("final") or {})}, values.get("compressor"))
         self.final_space: Space[Any] = self.registry.build("space", final)
         self.strategy: Strategy = self.registry.build("strategy", values["strategy"])
         self.evaluator: Evaluator = self.registry.build("evaluator", values["evaluator"])
@@ -80,7 +79,8 @@ class Experiment:
             )
         watch = check(values.get("watch"), list[str], "watch")
         self.trackers = {name: self.registry.build("tracker", {"name": name}) for name in watch}
-        self.names = {kind: values[kind]["name"] for kind in ("space", "strategy", "evaluator", "task")}
+        kinds = ("space", "compressor", "strategy", "evaluator", "task")
+        self.names = {kind: values[kind]["name"] for kind in kinds if values.get(kind)}
         # what made the journal: a run is only gone on with under the same
         self.heading: dict[str, Any] = {
             "space": searched,
@@ -89,6 +89,7 @@ class Experiment:
             "objectives": [asdict(objective) for objective in self.objectives],
             "limits": [asdict(limit) for limit in self.limits],
             "seed": self.seed,
+            **({} if (weights := self.space.digest()) is None else {"weights": weights}),
         }
         self.final = {"space": final, "retrain": retrain}
         self.create: Callable[[str], Path] = lambda label: runs.create(self.root, label)
@@ -108,7 +109,18 @@ class Experiment:
                 f"strategy {self.names['strategy']} learns from gradients, and evaluator {self.names['evaluator']} "
                 "reports none: type evaluator=supernet, or strategy=reinforce, which learns from scores"
             )
+        if self.strategy.gradients and not self.space.relaxes:
+            raise BadInput(
+                f"strategy {self.names['strategy']} asks for all operations at once, of which no compressor makes a "
+                "smaller network: type strategy=evolution, or leave the compressor out"
+            )
+        if self.space.finishes and not self.evaluator.finishes:
+            raise BadInput(
+                f"evaluator {self.names['evaluator']} trains no network that a compressor could make smaller: "
+                "type evaluator=training"
+            )
         self.evaluator.objectives, self.evaluator.limits = self.objectives, self.limits
+        self.evaluator.trainer = self.trainer
         self.evaluator.start(self.space, self.task)
         reported = self.evaluator.metrics()
         if reported is None:
@@ -155,9 +167,10 @@ class Experiment:
                 planned = self._planned()
                 estimate = self.seconds(planned) if fresh else None
             if folder is None:
-                folder = self.create(f"{self.names['space']}-{self.names['strategy']}")
+                named = [self.names[kind] for kind in ("space", "compressor", "strategy") if kind in self.names]
+                folder = self.create("-".join(named))
                 lock = Lock(folder)
-            journal = Journal(folder / "journal.jsonl", {**self.heading, "data": self._fingerprint()})
+            journal = Journal(folder / "journal.jsonl", {**self.heading, "data": fingerprint(self.task, self.test)})
             next(journal.events(), None)  # refuses another study's journal, before anything is written
             handler = _log_into(folder)
             write_text(folder / "config.yaml", configs.as_yaml(self.config))
@@ -176,7 +189,9 @@ class Experiment:
         for name, tracker in self.trackers.items():
             self.registry.manager.register(tracker, f"tracker:{name}")
         watchers = Watchers(self.registry.manager)
-        self.evaluator.folder = folder
+        for one in (self.evaluator, self.trainer):
+            if one is not None:
+                one.folder = folder
         self.study = study = Study(
             self.space,
             self.strategy,
@@ -228,15 +243,6 @@ class Experiment:
         if ended is not None:
             raise ended
         return study
-
-    def _fingerprint(self) -> str:
-        """Return what tells the splits from any others: a run is not gone on with on other images."""
-        digest = hashlib.blake2b(digest_size=8)
-        for split in (self.task.train, self.task.held_out, self.test):
-            digest.update(repr(split.images.shape).encode())
-            digest.update(np.ascontiguousarray(split.images).data)
-            digest.update(np.ascontiguousarray(split.labels).data)
-        return digest.hexdigest()
 
     def _final(self, trainer: Trainer) -> Final:
         return Final(
@@ -298,7 +304,8 @@ class Experiment:
 
     def _announce(self, folder: Path, planned: int, estimate: float | None, fresh: bool) -> None:
         space, strategy = self.names["space"], self.names["strategy"]
-        print(f"Space {space}, strategy {strategy}, task {self.task.describe()}")
+        compressor = f", compressor {self.names['compressor']}" if "compressor" in self.names else ""
+        print(f"Space {space}{compressor}, strategy {strategy}, task {self.task.describe()}")
         about = "" if estimate is None else f", about {_duration(estimate)} on this machine"
         place = "Results" if fresh else "Going on in"
         fewer = "" if planned == self.trials else f" at most, the space has {planned} architecture{'s' * (planned > 1)}"
@@ -316,6 +323,8 @@ def resuming(
     registry = registry or Registry()
     folder = runs.find(path, runs.root())
     config = configs.change(configs.read(folder / "config.yaml"), words)
+    again = f"automl resume {folder} space.target=package.module:factory"
+    trust.refuse_missing(configs.unresolved(config)["space"], str(folder), again)
     run = runs.Run(folder)
     data = folder / "data.json"
     command = runs.read_json(data).get("command") if data.exists() else None
@@ -396,7 +405,7 @@ def _log_into(folder: Path) -> _RunLog:
 
 def _objectives(values: Mapping[str, Any]) -> tuple[tuple[Objective, ...], tuple[Limit, ...]]:
     """Return what a config's objective asks for: what to make large or small, and what to keep."""
-    keys = {"metric", "goal", "goals", "cost", "target", "alpha", "beta", "limits"}
+    keys = {"metric", "goal", "goals", "cost", "target", "alpha", "beta", "log_cost", "limits"}
     unknown = values.keys() - keys
     if unknown:
         raise BadInput(f"objective has no key {min(unknown)!r}; its keys: {', '.join(sorted(keys))}")
@@ -408,7 +417,15 @@ def _objectives(values: Mapping[str, Any]) -> tuple[tuple[Objective, ...], tuple
     else:
         metric = check(values.get("metric"), str, "objective.metric")
         goals = {metric: check(values.get("goal", "max"), Goal, "objective.goal")}
-    costs: tuple[Cost, ...] = ()
+    costs: tuple[Cost | LogCost, ...] = ()
+    if "log_cost" in values:
+        costs = (LogCost(check(values["log_cost"], Literal["multiply_adds", "parameters"], "objective.log_cost")),)
+        for metric, goal in goals.items():
+            if goal != "max" or not metric.endswith("accuracy"):
+                raise BadInput(
+                    f"objective.log_cost weighs what an accuracy lacks to 1, which {metric} ({goal}) does not say: "
+                    "give objective.metric=accuracy"
+                )
     if "cost" in values:
         positive, power = Annotated[float, Gt(0)], Annotated[float, Le(0)]
         costs = (

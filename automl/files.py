@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import socket
@@ -144,6 +145,15 @@ class Lock:
         """Let another driver have the folder."""
         self._owner.unlink(missing_ok=True)
         self._lock.release()
+
+
+def digest(path: Path) -> str:
+    """Return what tells a file's content from any other; raises BadInput where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return str(hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8)).hexdigest())
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}") from error
 
 
 def make_folder(path: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from automl import baseline, runs
+from automl import baseline, runs, trust
 from automl.decisions import Architecture
 from automl.errors import AutoMLError, BadInput, SearchFailed, TrialFailed, printable
 from automl.evaluator import Trainer
@@ -28,7 +28,9 @@ from automl.trial import Report
 
 if TYPE_CHECKING:
     from automl.deploy import Deployed
+    from automl.measure import Latency
 
+_ROUNDS = 3  # of timing two networks in turn
 _log = logging.getLogger("automl")
 
 
@@ -93,11 +95,39 @@ class Final:
             "retrain": {"curve": course.curve},
             "seconds": {"retrain": round(course.seconds, 3)},
         }
-        deployed.save(folder, description)
+        form = getattr(network, "automl_form", None)
+        (folder / "model.int8.onnx").unlink(missing_ok=True)  # of the network that was here before
+        deployed.save(folder, {**description, "form": form} if form else description)
         found["model"] = self._measure(deployed, folder, measure)
+        before = self._before(architecture, folder / "before")
+        if before is not None:
+            with interruptible:
+                test = score(before, self.test, self.task)
+            found["before"] = {"test": test, "model": self._measure(before, folder / "before", measure)}
+            places = {folder: (deployed, found["model"]), folder / "before": (before, found["before"]["model"])}
+            with interruptible:
+                _compare(places, self.task)
+            if kept := (form or {}).get("compressed", {}).get("kept"):
+                found["compression"] = {"kept": dict(kept)}
         write_text(folder / "MODEL_CARD.md", self._card(folder, found))
         shutil.rmtree(checkpoints, ignore_errors=True)
         return found
+
+    def _before(self, architecture: Architecture, folder: Path) -> Deployed | None:
+        """Keep in a folder, and return, the network that the final one was made of; None where there is none."""
+        from automl.deploy import Deployed
+
+        origin = self.space.origin(architecture.blueprint)
+        network = self.trainer.before(architecture, self.seed)
+        if origin is None or network is None:
+            return None
+        folder.mkdir(exist_ok=True)
+        deployed = Deployed.of(network, self.task)
+        description = self._describe(architecture)
+        description |= {"space": description["space"]["space"], "decisions": origin.architecture.to_json()}
+        form = getattr(network, "automl_form", None)
+        deployed.save(folder, {**description, "form": form} if form else description)
+        return deployed
 
     def _measure(
         self, deployed: Deployed, folder: Path, more: Callable[[Any], list[Mapping[str, float]]]
@@ -112,13 +142,7 @@ class Final:
         try:
             export(deployed, folder, self.test)
             latency = measure.onnx_latency((folder / "model.onnx").read_bytes(), self.task.input)
-            measured |= {
-                "latency_ms": latency.median_ms,
-                "latency_p10_ms": latency.p10_ms,
-                "latency_p90_ms": latency.p90_ms,
-                "latency_of": f"{latency.runtime}, {latency.threads} thread, batch {latency.batch}, "
-                f"{latency.runs} runs",
-            }
+            measured |= _timed("latency", latency)
         except BadInput as error:
             _log.warning("model.onnx is not written: %s", error)
             _log.debug("model.onnx is not written", exc_info=True)
@@ -129,6 +153,7 @@ class Final:
     def _describe(self, architecture: Architecture) -> dict[str, Any]:
         return {
             **self.settings,
+            "space": self.space.portable(self.settings["space"]),
             "decisions": architecture.to_json(),
             "mean": list(self.task.mean),
             "std": list(self.task.std),
@@ -137,26 +162,22 @@ class Final:
         }
 
     def _card(self, folder: Path, found: Mapping[str, Any]) -> str:
-        base, model, test = found["baseline"], found["model"], found["test"]
-        latency = f"{model['latency_ms']:.3f} ms ({model['latency_of']})" if "latency_ms" in model else "not measured"
-        rows = [
-            ("test accuracy", f"{test['accuracy']:.4f} ({test['images']} images, used once)"),
-            (f"{base['name']}, same test images", f"{base['accuracy']:.4f}"),
-            ("parameters", f"{model['parameters']:,}"),
-            ("multiply-adds an image", f"{model['multiply_adds']:,}"),
-            ("latency", latency),
-        ]
+        base, before = found["baseline"], found.get("before")
+        columns = [_worth(network) for network in (found, before) if network is not None]
+        rows = [[name, *(column[name] for column in columns)] for name in columns[0]]
+        rows.insert(1, [f"{base['name']}, same test images", f"{base['accuracy']:.4f}", *[""] * (len(columns) - 1)])
+        heading = ["", ""] if before is None else ["", "this network", "before, in `before/`"]
         channels, height, width = self.task.input
         classes = ", ".join(f"`{printable(name)}`" for name in self.task.classes[:100])
         return "\n".join(
             [
                 f"# A network for {printable(self.task_name)}",
                 "",
-                f"Found by `{printable(self.command)}` and trained from scratch (seed {self.seed}).",
+                f"Found by `{printable(self.command)}`{self._made(found)} (seed {self.seed}).",
                 "",
-                "| | |",
-                "| --- | --- |",
-                *(f"| {name} | {value} |" for name, value in rows),
+                f"|{'|'.join(f' {name} ' if name else ' ' for name in heading)}|",
+                f"|{' --- |' * len(heading)}",
+                *(f"| {' | '.join(row)} |" for row in rows),
                 "",
                 f"Input: `images`, float32, N x {channels} x {height} x {width}, in [0, 1]; normalisation is inside. "
                 "Output: `logits`, N x classes.",
@@ -171,6 +192,58 @@ class Final:
                 "",
             ]
         )
+
+    def _made(self, found: Mapping[str, Any]) -> str:
+        """Return how the network came about, for the card to go on with."""
+        if "before" not in found:
+            return " and trained from scratch"
+        made = self.settings["space"]
+        what = f"network of space `{printable(str(made['space']['name']))}` in `before/`"
+        by = f" by compressor `{printable(str(made['compressor']['name']))}`" if "compressor" in made else ""
+        epochs = sum(point["fidelity"] > 0 for point in found["retrain"]["curve"])
+        tuned = f"fine-tuned for {epochs} epoch{'s' * (epochs > 1)}" if epochs else "not fine-tuned"
+        return f": the {what}, made smaller{by}, {tuned}"
+
+
+def _worth(network: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the card tells of a network."""
+    model, test = network["model"], network["test"]
+    return {
+        "test accuracy": f"{test['accuracy']:.4f} ({test['images']} images, used once)",
+        "parameters": f"{model['parameters']:,}",
+        "multiply-adds an image": f"{model['multiply_adds']:,}",
+        "latency": f"{model['latency_ms']:.3f} ms ({model['latency_of']})" if "latency_ms" in model else "not measured",
+    }
+
+
+def _compare(places: Mapping[Path, tuple[Deployed, dict[str, Any]]], task: Task) -> None:
+    """Add what is measured besides of two networks, of which one was made of the other, to what is known of each.
+
+    They are timed in turn, and the quietest round of each counts: a machine is not equally busy at all times.
+    """
+    from automl.measure import counted, onnx_latency, torch_latency
+
+    rounds: dict[tuple[Path, str], list[Latency]] = {}
+    for _ in range(_ROUNDS):
+        for place, (deployed, known) in places.items():
+            if "latency_ms" in known:
+                model = (place / "model.onnx").read_bytes()
+                rounds.setdefault((place, "latency"), []).append(onnx_latency(model, task.input, seconds=0.7))
+            rounds.setdefault((place, "latency_torch"), []).append(torch_latency(deployed, task.input, seconds=0.7))
+    for (place, name), latencies in rounds.items():
+        quietest = min(latencies, key=lambda latency: latency.median_ms)
+        places[place][1].update(_timed(name, quietest, f", the quietest of {_ROUNDS} rounds"))
+    for deployed, known in places.values():
+        known["nonzero_parameters"] = sum(int(tensor.count_nonzero()) for tensor in counted(deployed.network))
+
+
+def _timed(name: str, latency: Latency, how: str = "") -> dict[str, Any]:
+    return {
+        f"{name}_ms": latency.median_ms,
+        f"{name}_p10_ms": latency.p10_ms,
+        f"{name}_p90_ms": latency.p90_ms,
+        f"{name}_of": f"{latency.runtime}, {latency.threads} thread, batch {latency.batch}, {latency.runs} runs{how}",
+    }
 
 
 class _Course:
@@ -215,43 +288,53 @@ def export(deployed: Deployed, folder: Path, images: Dataset | None) -> None:
     """Write model.onnx into the folder, checked on random and on real images; raises BadInput where they differ."""
     from automl.deploy import export_onnx
 
-    export_onnx(
-        deployed,
-        folder / "model.onnx",
-        {"run": folder.name, "automl": importlib.metadata.version("automl-lightweight")},
-        None if images is None else images.images[:32],
-    )
+    export_onnx(deployed, folder / "model.onnx", facts(folder), None if images is None else images.images[:32])
 
 
-def load(directory: str | Path, registry: Registry | None = None) -> Deployed:
+def facts(folder: Path) -> dict[str, str]:
+    """Return what the ONNX files of a run say of their origin."""
+    return {"run": folder.name, "automl": importlib.metadata.version("automl-lightweight")}
+
+
+def load(directory: str | Path, registry: Registry | None = None, *, target: str | None = None) -> Deployed:
     """Return the final network of a run: a torch module with ``classes`` and ``input``, normalisation inside.
 
-    It takes float32 images, N x channels x height x width, in [0, 1], and gives logits, N x classes. Raises
-    BadInput for a folder without one.
+    It takes float32 images, N x channels x height x width, in [0, 1], and gives logits, N x classes. Where it is made
+    of a network of your own, ``target`` names its factory again, as ``package.module:factory``. Raises BadInput for a
+    folder without a network.
     """
-    from automl.deploy import Deployed, load_weights
-    from automl.measure import strip
+    from automl.deploy import load_weights
 
     folder = Path(directory).expanduser()
     path = folder / "architecture.json"
-    description = runs.read_json(path)
+    description = dict(runs.read_json(path))
+    again = f"space.target=package.module:factory after the folder, or automl.load({str(folder)!r}, target=...)"
+    description["space"] = trust.given_again(description.get("space"), target, str(path), again)
+    deployed = rebuilt(description, str(path), registry)
+    load_weights(deployed, folder / "model.safetensors")
+    return deployed.eval()
+
+
+def rebuilt(description: Mapping[str, Any], what: str, registry: Registry | None = None) -> Deployed:
+    """Return the network that a description is of, with weights of no worth; raises BadInput where it is of none."""
+    from automl.deploy import Deployed
+    from automl.measure import strip
+
     try:
         shape = tuple(int(side) for side in description["input"])
         classes = [str(name) for name in description["classes"]]
         if len(shape) != 3 or not all(0 < side <= 4096 for side in shape) or not classes:
             raise ValueError(f"input {description['input']}")
         space = (registry or Registry()).build("space", description["space"])
+        task: Any = SimpleNamespace(input=shape, outputs=len(classes))
+        space.check(task)
         blueprint = space.read(description["decisions"]).blueprint
-        network = space.build(blueprint, SimpleNamespace(input=shape, outputs=len(classes)))
-        deployed = Deployed(
-            strip(network), mean=description["mean"], std=description["std"], classes=classes, input=shape
-        )
+        network = space.rebuild(blueprint, task, description.get("form", {}))
+        return Deployed(strip(network), mean=description["mean"], std=description["std"], classes=classes, input=shape)
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput(
-            f"{path} does not describe a network ({type(error).__name__}: {error}): it was changed by hand"
+            f"{what} does not describe a network ({type(error).__name__}: {error}): it was changed by hand"
         ) from error
-    load_weights(deployed, folder / "model.safetensors")
-    return deployed.eval()
 
 
 def predict(network: Deployed, path: Path) -> dict[str, float]:
@@ -280,5 +363,9 @@ def _known(folder: Path, description: Mapping[str, Any]) -> dict[str, Any] | Non
     same = all(there.get(key) == value for key, value in json.loads(json.dumps(description)).items())
     if not same or not (folder / "model.safetensors").exists() or "model" not in summary:
         return None
-    known: dict[str, Any] = {key: summary[key] for key in ("test", "baseline", "model", "retrain") if key in summary}
+    known: dict[str, Any] = {
+        key: summary[key]
+        for key in ("test", "baseline", "model", "before", "compression", "retrain", "int8")
+        if key in summary
+    }
     return {**known, "seconds": {"retrain": summary.get("seconds", {}).get("retrain", 0.0)}}

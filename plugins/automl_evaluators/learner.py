@@ -66,7 +66,10 @@ class Learner:
         fabric: Fabric,
         channels_last: bool = False,
         threads: int | None = None,
+        loss: Callable[[Module, Tensor, Tensor], Tensor] | None = None,
+        before_step: Callable[[Module], None] | None = None,
     ) -> None:
+        self.loss_of, self.before_step = loss, before_step
         self.threads = threads or torch.get_num_threads()
         self.task, self.recipe, self.seed, self.fabric = task, recipe, seed, fabric
         self.channels_last = channels_last
@@ -135,10 +138,15 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.rate(step, self.total)
 
-        loss = self._loss(self.model(images), labels)
+        if self.loss_of is None:
+            loss = self._loss(self.model(images), labels)
+        else:
+            loss = self.loss_of(self.model, images, labels)
         self._stepper.zero_grad()
         self.fabric.backward(loss)
         self.fabric.strategy.precision.unscale_gradients(self.optimizer)
+        if self.before_step is not None:
+            self.before_step(self.network)
         parameters = [parameter for parameter in self._parameters if parameter.grad is not None]
         total = nn.utils.get_total_norm(cast("list[Tensor]", [parameter.grad for parameter in parameters]))
         value, length = torch.stack((loss.detach(), total)).tolist()  # one wait for the device, not two

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from automl.checkpoint import Checkpoint
     from automl_evaluators.batches import Batches
     from automl_evaluators.learner import Learner
+    from automl_evaluators.origins import Origins
 
 log = logging.getLogger("automl")
 
@@ -39,6 +40,11 @@ class Training(Trainer):
     an objective or a limit names them, latency_torch_ms and latency_ms: the median time for one image on one thread
     of the CPU in PyTorch and, exported, in onnxruntime. A candidate that breaks a limit by one of these costs is
     rejected before it is trained.
+
+    With a compressor the schedule is of ``tuning`` epochs on the network made smaller, at ``tuning_rate`` of the
+    learning rate; with none, it is judged as the compressor left it. The network that it is made of is trained once:
+    where its space has no decisions, as the final network would be (retrain), else as a candidate is.
+    untuned_accuracy is what it was before the tuning.
     """
 
     epochs: Annotated[int, Ge(1)] = 5
@@ -50,11 +56,15 @@ class Training(Trainer):
     smoothing: Annotated[float, Ge(0), Lt(1)] = 0.1  # of the labels
     clip: Annotated[float, Gt(0)] | None = 5.0  # longest gradient
     auxiliary: Annotated[float, Ge(0), Le(1)] = 0.4  # weight of the auxiliary head's loss, where there is one
+    tuning: Annotated[int, Ge(0)] = 0  # epochs of fine-tuning what a compressor made
+    tuning_rate: Annotated[float, Gt(0), Le(1)] = 0.1  # share of the learning rate
     precision: Precision = "auto"
     channels_last: bool | Literal["auto"] = "auto"
     accelerator: Accelerator = "auto"
     seconds: Annotated[float, Gt(0)] | None = None  # time limit of a candidate's training, looked at between batches
     threads: Annotated[int, Ge(1)] | None = None  # of the CPU; null: one for small networks, else all
+
+    finishes = True
 
     @property
     def hardware(self) -> Hardware:
@@ -63,6 +73,7 @@ class Training(Trainer):
     def start(self, space: Space[Any], task: Task) -> None:
         super().start(space, task)
         self._data: tuple[Batches, Batches] | None = None
+        self._origins: tuple[int, Origins] | None = None
         self._warned = False
         self.hardware.check()
         images = min(len(task.train), self.images or len(task.train))
@@ -75,14 +86,20 @@ class Training(Trainer):
 
     def metrics(self) -> frozenset[str]:
         costs = {"parameters", "multiply_adds", "latency_ms", "latency_torch_ms"}
-        return frozenset({*self.task.metrics(), "train_loss", *costs})
+        tuned = {"untuned_accuracy"} if self.space.finishes and self.tuning else set()
+        return frozenset({*self.task.metrics(), "train_loss", *costs, *tuned})
 
-    def steps(self) -> int:
-        return self.epochs
+    @property
+    def schedule_length(self) -> int:
+        """How many epochs a candidate is trained for at most."""
+        return self.tuning if self.space.finishes else self.epochs
+
+    def steps(self) -> int | None:
+        return self.schedule_length or None
 
     def epochs_at(self, fidelity: float) -> int:
-        """Return how many epochs that share of the schedule is: rounded, halves up, and at least one."""
-        return max(1, int(fidelity * self.epochs + 0.5))
+        """Return how many epochs that share of the schedule is: rounded, halves up, and at least one of any."""
+        return min(self.schedule_length, max(1, int(fidelity * self.schedule_length + 0.5)))
 
     def evaluate(self, trial: Trial) -> Iterator[Report]:
         try:
@@ -113,7 +130,7 @@ class Training(Trainer):
         architecture = trial.architecture
         until = self.epochs_at(trial.candidate.fidelity)
         saved = self._saved(trial.candidate.parent, architecture)
-        learner, costs = self._learner(architecture, trial.seed, channels_last, saved)
+        learner, costs = self._learner(architecture, trial.seed, channels_last, saved, trial.study_seed)
         if any(limit.metric in costs for limit in self.limits):
             yield Report(costs, 0.0)
         started = time.monotonic()
@@ -123,14 +140,17 @@ class Training(Trainer):
                 at = min(learner.epoch + 1, until)
                 raise TrialFailed(f"over its time limit of {self.seconds:g} s (epoch {at} of {until})")
 
-        if learner.epoch >= until:  # a parent that was trained as far
-            yield Report({**learner.validate(), **costs}, until / self.epochs)
+        if learner.epoch >= until:  # a parent that was trained as far, or nothing to train
+            yield Report({**learner.validate(), **costs}, until / self.schedule_length if until else 1.0)
+            return
+        if self.space.finishes and saved is None:
+            costs["untuned_accuracy"] = learner.validate()["accuracy"]
         while learner.epoch < until:
             train_loss = learner.finish_epoch(look_at_the_clock)
             measured = learner.validate(look_at_the_clock)
             if learner.epoch == until and trial.candidate.fidelity < 1 and self.folder is not None:
                 learner.checkpoint(architecture.to_json()).save(self._path(trial.number))
-            yield Report({**measured, "train_loss": train_loss, **costs}, learner.epoch / self.epochs)
+            yield Report({**measured, "train_loss": train_loss, **costs}, learner.epoch / self.schedule_length)
 
     def fit(
         self,
@@ -171,7 +191,9 @@ class Training(Trainer):
         decisions = architecture.to_json()
         if saved is not None and (saved.facts.get("decisions") != decisions or saved.facts.get("seed") != seed):
             raise BadInput(f"{path} is of another architecture or seed: delete it to train from scratch")
-        learner, costs = self._learner(architecture, seed, channels_last, saved)
+        learner, costs = self._learner(architecture, seed, channels_last, saved, seed, checkpoint)
+        if saved is None and self.space.finishes:
+            watch(Report({**learner.validate(), **costs}, 0.0))
         last = time.monotonic()
 
         def save(every: float = _SECONDS_BETWEEN_SAVES) -> None:
@@ -180,11 +202,13 @@ class Training(Trainer):
                 learner.checkpoint(decisions).save(path)
                 last = time.monotonic()
 
-        while learner.epoch < self.epochs:
+        while learner.epoch < self.schedule_length:
             train_loss = learner.finish_epoch(save)
             measured = learner.validate()
-            watch(Report({**measured, "train_loss": train_loss, **costs}, learner.epoch / self.epochs))
-            save(0 if learner.epoch == self.epochs else _SECONDS_BETWEEN_SAVES)  # so that no report is ever left out
+            watch(Report({**measured, "train_loss": train_loss, **costs}, learner.epoch / self.schedule_length))
+            save(
+                0 if learner.epoch == self.schedule_length else _SECONDS_BETWEEN_SAVES
+            )  # so that no report is ever left out
         return strip(learner.network).to(device="cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload, no-any-return]
 
     def estimate(self, architecture: Architecture) -> float | None:
@@ -192,6 +216,8 @@ class Training(Trainer):
 
         None for an architecture that cannot be trained.
         """
+        if self.space.finishes:
+            return None  # the network that the others are made of is trained first
         self._batches(self.hardware.fabric().device)  # what is done once, imports included, is not counted
         began = time.monotonic()
         try:
@@ -201,7 +227,9 @@ class Training(Trainer):
         except (TrialFailed, MemoryError, RuntimeError):
             return None
         batches = -(-len(learner.held_out) // (2 * self.task.batch_size))
-        return built + self.epochs * (len(learner.bounds) * step + batches * batch)
+        return (
+            built + self.schedule_length * len(learner.bounds) * step + max(1, self.schedule_length) * batches * batch
+        )
 
     def _saved(self, parent: int | None, architecture: Architecture) -> Checkpoint | None:
         """Return where the parent ended, if it was of the same architecture and that was kept."""
@@ -218,21 +246,70 @@ class Training(Trainer):
         return self.folder / str(number) / "training.safetensors"
 
     def _learner(
-        self, architecture: Architecture, seed: int, channels_last: bool, saved: Checkpoint | None = None
+        self,
+        architecture: Architecture,
+        seed: int,
+        channels_last: bool,
+        saved: Checkpoint | None = None,
+        study_seed: int = 0,
+        folder: Path | None = None,
     ) -> tuple[Learner, dict[str, float]]:
         """Return what trains that architecture, gone on from a checkpoint where there is one, and what it costs."""
-        import torch
-
-        from automl import measure
-        from automl.deploy import latency
-        from automl_evaluators.batches import seed_of
-        from automl_evaluators.learner import Learner, Recipe, drawing, seed_all
-
         if saved is not None:
             seed, channels_last = int(saved.facts["seed"]), bool(saved.facts["channels_last"])
-        with drawing(torch.device("cpu")):
-            seed_all(torch.device("cpu"), seed_of(seed, "weights"))
-            network = self.space.build(architecture.blueprint, self.task)
+        network = self._network(architecture, seed, channels_last, study_seed, folder)
+        costs = self._costs(network)
+        share = self.tuning_rate if self.space.finishes else 1.0
+        learner = self._learner_of(network, self.schedule_length, share, seed, channels_last, costs["multiply_adds"])
+        if saved is not None:
+            learner.restore(saved, "its parent")
+        return learner, costs
+
+    def _network(
+        self, architecture: Architecture, seed: int, channels_last: bool, study_seed: int, folder: Path | None
+    ) -> Module:
+        """Return the network to train: untrained, or made of one that was trained before."""
+        import torch
+
+        from automl_evaluators.batches import seed_of
+        from automl_evaluators.learner import drawing, on_threads, seed_all
+        from automl_evaluators.lent import Lent
+
+        blueprint = architecture.blueprint
+        origin = self.space.origin(blueprint)
+        if origin is None:
+            with drawing(torch.device("cpu")):
+                seed_all(torch.device("cpu"), seed_of(seed, "weights"))
+                return self.space.build(blueprint, self.task)
+        device = self.hardware.fabric().device
+        network = self._origin_networks(study_seed).network(origin)
+        multiply_adds = self._costs(network)["multiply_adds"]
+        train, _ = self._batches(device)
+
+        def learner(network: Module, epochs: int, rate: float, seed: int, **how: Any) -> Learner:
+            return self._learner_of(network, epochs, rate, seed, channels_last, multiply_adds, **how)
+
+        lent = Lent(self.task, train, study_seed, learner, None if folder is None else folder / "lent")
+        threads = self.threads or self._threads(network, multiply_adds) or torch.get_num_threads()
+        with drawing(device), on_threads(threads):
+            seed_all(device, seed_of(study_seed, "finish"))
+            return self.space.finish(network.to(device), blueprint, lent)
+
+    def _origin_networks(self, study_seed: int) -> Origins:
+        from automl_evaluators.origins import Origins
+
+        if self._origins is None or self._origins[0] != study_seed:
+            self._origins = study_seed, Origins(self.task, self, self.trainer, self.folder, study_seed)
+        return self._origins[1]
+
+    def before(self, architecture: Architecture, seed: int) -> Module | None:
+        origin = self.space.origin(architecture.blueprint)
+        return None if origin is None else self._origin_networks(seed).network(origin)
+
+    def _costs(self, network: Module) -> dict[str, float]:
+        from automl import measure
+        from automl.deploy import latency
+
         image = self.task.input
         costs: dict[str, float] = {
             "parameters": measure.parameters(network),
@@ -242,10 +319,25 @@ class Training(Trainer):
             costs["latency_torch_ms"] = measure.torch_latency(network, image).median_ms
         if "latency_ms" in self.wanted:
             costs["latency_ms"] = latency(network, self.task).median_ms
+        return costs
+
+    def _learner_of(
+        self,
+        network: Module,
+        epochs: int,
+        rate: float,
+        seed: int,
+        channels_last: bool,
+        multiply_adds: float,
+        **how: Any,
+    ) -> Learner:
+        """Return what trains a network for so many epochs at that share of the learning rate."""
+        from automl_evaluators.learner import Learner, Recipe
+
         fabric = self.hardware.fabric()
         recipe = Recipe(
-            self.epochs,
-            self._rate(network),
+            epochs,
+            rate * self._rate(network),
             self.momentum,
             self.weight_decay,
             self.warmup,
@@ -254,15 +346,20 @@ class Training(Trainer):
             self.auxiliary,
         )
         data = self._batches(fabric.device)
-        threads = self.threads or self._threads(network, costs["multiply_adds"])
+        threads = self.threads or self._threads(network, multiply_adds)
         if channels_last and threads != 1 and not self.hardware.is_gpu and _strides_single_pixels(network):
             channels_last = False
-        learner = Learner(
-            network, self.task, data, recipe, seed=seed, fabric=fabric, channels_last=channels_last, threads=threads
+        return Learner(
+            network,
+            self.task,
+            data,
+            recipe,
+            seed=seed,
+            fabric=fabric,
+            channels_last=channels_last,
+            threads=threads,
+            **how,
         )
-        if saved is not None:
-            learner.restore(saved, "its parent")
-        return learner, costs
 
     def _batches(self, device: torch.device) -> tuple[Batches, Batches]:
         """Return the training and the validation images on the device, moved there once."""

@@ -11,7 +11,9 @@ def automl_spaces() -> Mapping[str, str]:
     return {
         "chain": "automl_spaces.chain:Chain",
         "darts": "automl_spaces.darts:DARTS",
+        "module": "automl_spaces.module:Module",
         "nasbench201": "automl_spaces.nasbench201:NASBench201",
         "nasnet": "automl_spaces.nasnet:NASNet",
+        "run": "automl_spaces.run:Run",
         "spikenas": "automl_spaces.spikenas:Spikenas",
     }
