@@ -21,6 +21,7 @@ from automl_trackers import drawing, plots, steps, tables, verdict
 from automl_trackers.choices import choices
 from automl_trackers.markup import short, shown
 from automl_trackers.sheet import Sheet
+from automl_trackers.shrinking import shrinking
 
 if TYPE_CHECKING:
     from automl.study import Study
@@ -86,7 +87,7 @@ def _contents(run: Run, rows: int) -> dict[str, Any]:
     sheet, heading = Sheet(run.summary), Sheet(run.heading)
     trials, objective = run.trials, run.objectives[0]
     finished = [trial for trial in trials if trial.is_scored]
-    names = [name for key in ("space", "strategy", "task") if (name := heading.text(key))]
+    smaller = shrinking(sheet, heading)
     weighed = choices(trials)
     alone = weighed is not None and steps.are_steps(trials)  # then none is the best, and the last tells what is derived
     best = run.best if finished and not alone else None
@@ -96,7 +97,7 @@ def _contents(run: Run, rows: int) -> dict[str, Any]:
     price, priced, front = _priced(run, objective) if not alone else (None, [], [])
     listed_front = front or ([] if alone else run.front)
     return {
-        "title": " · ".join(names) or run.directory.name,
+        "title": _title(heading) or run.directory.name,
         "folder": shlex.quote(_folder(run.directory)),
         "folder_in_python": repr(_folder(run.directory)),
         "sheet": sheet,
@@ -133,7 +134,9 @@ def _contents(run: Run, rows: int) -> dict[str, Any]:
         "volume": sheet.number("hypervolume", "value"),
         "knee": None if knee is None else int(knee),
         "cells": _cells(sheet) if not alone or _is_of(sheet, network) else [],
+        "shrinking": smaller,
         "retraining": _retraining(sheet),
+        "eight_bits": _eight_bits(sheet),
         "groups": groups[: tables.GROUPS],
         "other_groups": groups[tables.GROUPS :],
         "table": tables.table(run, listed_front, groups, rows),
@@ -142,6 +145,13 @@ def _contents(run: Run, rows: int) -> dict[str, Any]:
         "versions": [(str(name), str(version)) for name, version in sheet.mapping("versions").items()],
         "figures": dict(run.summary),
     }
+
+
+def _title(heading: Sheet) -> str:
+    """Return what was searched, how, and on what; of a space of smaller networks, whose they are and by what."""
+    compressor = heading.text("space", "compressor")
+    space = heading.text("space") if compressor is None else heading.text("space", "space")
+    return " · ".join(name for name in (space, compressor, heading.text("strategy"), heading.text("task")) if name)
 
 
 def _priced(run: Run, objective: Objective) -> tuple[tuple[str, str] | None, list[Trial], list[Trial]]:
@@ -184,17 +194,27 @@ def _is_edge(edge: object) -> bool:
 
 
 def _retraining(sheet: Sheet) -> Markup | None:
-    points = []
-    for row in sheet.items("retrain", "curve"):
-        if isinstance(row, Mapping):
-            epoch, accuracy = Sheet(row).number("epoch"), Sheet(row).number("accuracy")
-            if epoch is not None and accuracy is not None:
-                points.append((epoch, accuracy))
+    curve = [Sheet(row) for row in sheet.items("retrain", "curve") if isinstance(row, Mapping)]
+    first = 0 if curve and curve[0].number("fidelity") == 0 else 1
+    numbered = [(epoch, row.number("accuracy")) for epoch, row in enumerate(curve, first)]
+    points = [(float(epoch), accuracy) for epoch, accuracy in numbered if accuracy is not None]
     if len(points) < 2:
         return None
-    return plots.line(
-        points, "accuracy", "epoch", f"validation accuracy after each of {len(points):,} epochs of retraining"
-    )
+    epochs = len(curve) - 1 + first
+    return plots.line(points, "accuracy", "epoch", f"validation accuracy after each of {epochs:,} epochs of retraining")
+
+
+def _eight_bits(sheet: Sheet) -> list[tuple[str, float, float, float]]:
+    """Return a row for the float network and one for that in eight bits: accuracy, bytes, milliseconds."""
+    rows = []
+    form = sheet.text("int8", "form") or ""
+    for kind, name in (("float", "float"), ("int8", form)):
+        accuracy = sheet.number("int8", "test", kind, "accuracy")
+        size = sheet.number("int8", "versions", name, "bytes")
+        latency = sheet.number("int8", "versions", name, "latency_ms")
+        if accuracy is not None and size is not None and latency is not None:
+            rows.append((kind if kind == name else f"{kind}, {name}", accuracy, size, latency))
+    return rows
 
 
 def _folder(directory: Path) -> str:

@@ -18,7 +18,10 @@ class Sheet:
         value = self._at(path)
         if isinstance(value, bool) or not isinstance(value, int | float):
             return None
-        return value if isfinite(value) else None
+        try:
+            return value if isfinite(value) else None
+        except OverflowError:  # an integer beyond any float
+            return None
 
     def text(self, *path: str) -> str | None:
         """Return the text there; of a component, which may be a mapping, its name."""
