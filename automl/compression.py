@@ -40,7 +40,7 @@ class Compression:
 
 
 @dataclass
-class _Given(Space[None]):
+class Given(Space[None]):
     """One network, with the weights that it has."""
 
     network: Module
@@ -85,7 +85,7 @@ def compress(
     elif settings:
         raise BadInput(f"{min(settings)} is a setting of a compressor that is named: give it to the compressor itself")
     assert isinstance(made, Compressor)
-    space = Compressed(_Given(model), made)
+    space = Compressed(Given(model), made)
     evaluator: Trainer = registry.build("evaluator", {"name": "training", "tuning": 0})
     chooser = registry.build("strategy", {"name": strategy}) if isinstance(strategy, str) else strategy
     study = Study(space, chooser, evaluator, used_task, trials=trials, seed=seed)

@@ -17,7 +17,7 @@ from automl.decisions import Architecture
 from automl.errors import BadInput
 from automl.files import make_folder
 from automl.journal import decisions_of, read
-from automl.trial import NOTHING, Candidate, Cost, Limit, Objective, Report, Trial, best
+from automl.trial import NOTHING, Candidate, Cost, Limit, LogCost, Objective, Report, Trial, best
 
 SCHEMA = 1
 _LARGEST = 50_000_000  # bytes of a JSON file of a run folder
@@ -134,7 +134,11 @@ class Run:
     def objectives(self) -> tuple[Objective, ...]:
         found = self.heading.get("objectives", [{"metric": "accuracy"}])
         return tuple(
-            Objective(one["metric"], one.get("goal", "max"), tuple(Cost(**cost) for cost in one.get("costs", ())))
+            Objective(
+                one["metric"],
+                one.get("goal", "max"),
+                tuple((Cost if "target" in cost else LogCost)(**cost) for cost in one.get("costs", ())),
+            )
             for one in found
         )
 

@@ -23,6 +23,8 @@ from automl.snapshots import Snapshots
 from automl.study import Study
 from automl.testing import NO_TASK, ConditionalSpace, story
 
+SETTINGS = {"ddpg": {"hidden": 16, "batch": 16, "warmup": 10}}  # so that most of the trials learn
+
 
 @dataclass
 class Stepped(Evaluator):
@@ -54,7 +56,8 @@ class Stepped(Evaluator):
 def study(kind: str, folder: Path) -> Study:
     folder.mkdir(parents=True, exist_ok=True)
     registry = Registry()
-    strategy = registry.build("strategy", {"name": kind.rpartition("-")[2]})
+    name = kind.rpartition("-")[2]
+    strategy = registry.build("strategy", {"name": name, **SETTINGS.get(name, {})})
     journal = Journal(folder / "journal", {})
     if kind.startswith("supernet"):
         task = registry.build("task", {"name": "synthetic", "count": 60, "batch_size": 8})

@@ -48,6 +48,8 @@ TOGETHER = [space for space in SPACES if space not in HAND_DESIGNED or space in 
 def words(space, strategy, evaluator):
     chosen = [f"+space={space}", f"strategy={strategy}", f"evaluator={evaluator}", "trials=3", "watch=[]"]
     chosen += SMALL.get(space, [])
+    if strategy == "ddpg":  # so that it learns from the first of them
+        chosen += ["strategy.warmup=0", "strategy.hidden=16"]
     inner = "evaluator"
     if evaluator in WRAPPERS:
         inner = "evaluator.inner"

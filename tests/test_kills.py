@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-KILLS = {"hyperband-tpe": 50, "reinforce": 50, "supernet-darts": 10, "supernet-reinforce": 10}
+KILLS = {"hyperband-tpe": 50, "reinforce": 50, "ddpg": 10, "supernet-darts": 10, "supernet-reinforce": 10}
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from automl import Candidate, Cost, Limit, Objective, Report, Trial, Worth, best, merit
+from automl import Candidate, Cost, Limit, LogCost, Objective, Report, Trial, Worth, best, merit
 from automl.testing import OBJECTIVES, ToySpace
 
 
@@ -101,6 +101,24 @@ def test_a_cost_is_a_factor_on_the_objective(alpha, beta, accuracy, latency, tar
     assert in_seconds.score({"accuracy": accuracy, "latency": latency / 1e3}) == pytest.approx(reward, abs=5e-6)
     beyond = [objective.score({"accuracy": accuracy, "latency": target * k}) for k in (1.1, 1.5, 3)]
     assert beyond == sorted(beyond, reverse=True)
+
+
+def test_the_reward_that_holds_the_accuracy_is_error_times_the_logarithm_of_a_count():  # AMC (10)
+    objective = Objective("accuracy", costs=(LogCost("multiply_adds"),))
+    assert objective.metrics == ("accuracy", "multiply_adds")
+
+    def reward(accuracy, count):
+        return objective.score({"accuracy": accuracy, "multiply_adds": count})
+
+    assert reward(0.7, 1e6) == pytest.approx(-0.3 * math.log(1e6), abs=2e-5)
+    for count in (10, 1e6, 5e9):
+        risen = [reward(accuracy, count) for accuracy in (0.0, 0.1, 0.5, 0.99, 0.9999, 1.0)]
+        assert risen == sorted(set(risen))
+    for accuracy in (0.0, 0.5, 0.999, 1.0):  # without an error too
+        fallen = [reward(accuracy, count) for count in (5e9, 1e9, 999_999_999, 1e6, 10)]
+        assert fallen == sorted(set(fallen))
+    assert reward(0.70, 1e8) > reward(0.71, 2e8)  # half the cost is worth a point here, the error being large
+    assert reward(0.98, 1e8) < reward(0.99, 2e8)  # and here not
 
 
 def test_a_trial_rejected_before_training_ranks_by_how_far_off_it_is():

@@ -272,8 +272,10 @@ def _volume_so_far(scores: Array, low: Array, high: Array) -> Array:
 
 
 def _metric(objective: Objective) -> str:
-    costs = "".join(f" x cost of {cost.metric}" for cost in objective.costs)
-    return objective.metric + costs
+    name = objective.metric
+    for cost in objective.costs:
+        name = cost.describe(name)
+    return name
 
 
 def _said(course: Course) -> str:

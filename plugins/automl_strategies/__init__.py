@@ -11,6 +11,7 @@ def automl_strategies() -> Mapping[str, str]:
     return {
         "cmaes": "automl_strategies.cmaes:CMAES",
         "darts": "automl_strategies.darts:DARTS",
+        "ddpg": "automl_strategies.ddpg:DDPG",
         "evolution": "automl_strategies.evolution:Evolution",
         "gdas": "automl_strategies.gdas:GDAS",
         "gp": "automl_strategies.gp:GP",

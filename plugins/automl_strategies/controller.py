@@ -28,7 +28,7 @@ REACH = 0.08  # weights begin uniform within it, to both sides of 0
 
 
 @contextmanager
-def _on_one_thread() -> Iterator[None]:
+def on_one_thread() -> Iterator[None]:
     """Have torch work on one thread: waiting for others takes many times what so small a network does."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -138,7 +138,7 @@ class Controller:
         self._rows: dict[str, int] = {}
         self._heads: dict[Hashable, Head] = {}
 
-    @_on_one_thread()
+    @on_one_thread()
     def draw(self, space: Space[Any], rng: Random) -> tuple[Architecture, list[float]]:
         """Return an architecture, and the log-probability of each of its decisions that could go otherwise."""
         log_probs: list[float] = []
@@ -172,7 +172,7 @@ class Controller:
                 read = head.rows[place], weight
         return steps
 
-    @_on_one_thread()
+    @on_one_thread()
     def judge(self, sequences: Sequence[Sequence[Step]]) -> tuple[Tensor, Tensor]:
         """Return the log-probabilities of what was chosen, and the entropies: a row a sequence, zeros at its end.
 
@@ -215,7 +215,7 @@ class Controller:
             entropy = entropy + curve.entropy()  # type: ignore[no-untyped-call]
         return chosen, entropy
 
-    @_on_one_thread()
+    @on_one_thread()
     def descend(self, loss: Tensor) -> None:
         """Go one step of the optimiser down the loss."""
         self.optimizer.zero_grad()

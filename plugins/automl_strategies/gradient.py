@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -15,10 +14,9 @@ from annotated_types import Ge, Gt, Lt
 from automl import Architecture, Candidate, Op, Options, Space, Strategy, Trial
 from automl.decisions import MISFIT, Soft, takes_soft
 from automl_strategies.adam import Adam
+from automl_strategies.collapse import Watch, figures
 
 NOTHING = "none"  # the operation that carries nothing is never derived
-SKIPS = frozenset({"skip", "identity", "skip_connect"})
-_log = logging.getLogger("automl")
 
 
 class Weighed(NamedTuple):
@@ -41,7 +39,8 @@ class Gradient(Strategy):
     What is derived has, for each decision, the option of the largest weight, but never "none". The notes of each
     candidate tell the mean ``entropy`` of the shares of the options, over its maximum, and the share of ``skips`` among
     the derived operations; every ``look`` trials (0: never) they have all shares. Where skips are more than ``alarm``,
-    a warning says that the search collapses to them, and with ``guard`` it ends at the last that was sound.
+    or the curvature that the evaluator may report has grown by more than ``growth``, a warning says that the search has
+    collapsed (``collapse.Watch``), and with ``guard`` it ends at the last architecture that was sound.
     """
 
     several: ClassVar[bool] = False
@@ -54,6 +53,7 @@ class Gradient(Strategy):
     deviation: Annotated[float, Ge(0)] = 1e-3  # of the logits at first
     look: Annotated[int, Ge(0)] = 50
     alarm: Annotated[float, Gt(0), Lt(1)] = 0.5
+    growth: Annotated[float, Gt(1)] | None = 1.333
     guard: bool = False
 
     def start(self, space: Space[Any], rng: Random) -> None:
@@ -63,15 +63,14 @@ class Gradient(Strategy):
         self.adam = Adam(self.learning_rate, (0.5, 0.999), self.weight_decay)
         self.average: float | None = None  # of the loss, for what is drawn
         self.asked = 0
-        self.sound: dict[str, Any] | None = None  # what was derived before a collapse, as JSON
-        self.collapsed = False
+        self.watch = Watch(self.alarm, self.growth)
         self._known_members: dict[str, dict[Any, list[str]]] = {}  # by set and member, the decisions that are its
         self._operations: dict[str, Sequence[Op]] = {}  # by soft decision, its options
 
     # asking
 
     def ask(self) -> Candidate | None:
-        if self.collapsed and self.guard:
+        if self.watch.collapsed and self.guard:
             return None
         weighed: dict[str, Weighed] = {}
 
@@ -130,34 +129,18 @@ class Gradient(Strategy):
                     slopes[name] = [advantage * ((place == chosen) - share) for place, share in enumerate(shares)]
         self.average = loss if self.average is None else 0.95 * self.average + 0.05 * loss
         self.adam.step(self.logits, slopes)
-        self._watch(trial)
-
-    def _watch(self, trial: Trial) -> None:
-        """Look for a collapse to skips."""
-        share = trial.candidate.notes.get("skips", 0.0)
-        if share <= self.alarm:
-            if not self.collapsed:
-                self.sound = trial.architecture.to_json()
-            return
-        if not self.collapsed:
-            self.collapsed = True
-            self._warn(trial.number, share)
-
-    def _warn(self, number: int, share: float) -> None:
-        ends = (
-            "the search ends at the last architecture that was sound"
-            if self.guard
-            else "strategy.guard=true would end it at the last that was sound"
-        )
-        _log.warning("at trial %d %.0f %% of the derived operations are skips: %s", number, 100 * share, ends)
+        if not self.watch.collapsed:
+            self.watch.see(trial)
+            if self.watch.collapsed:
+                self.watch.warn(self.guard)
 
     def recommend(self, trials: Sequence[Trial]) -> Architecture:
         """Return what is derived now, or what was before a collapse where the search is guarded."""
         told = [trial for trial in trials if trial.error is None]
         if not told:
             return super().recommend(trials)
-        if self.collapsed and self.guard and self.sound is not None:
-            return self.space.read(self.sound)
+        if self.watch.collapsed and self.guard and self.watch.sound is not None:
+            return self.space.read(self.watch.sound.to_json())
         return self.space.read(told[-1].architecture.to_json())
 
     # deriving
@@ -223,18 +206,9 @@ class Gradient(Strategy):
         return self._known_members[name]
 
     def _seen(self, child: Architecture, weighed: Mapping[str, Weighed]) -> dict[str, Any]:
-        """Return what is to be watched: entropy of the weights and share of skips, rounded."""
+        """Return the figures that are watched, and now and then all shares."""
         shares = {name: softmax(self.logits[name]) for name in weighed}
-        entropies = [
-            -sum(one * math.log(one) for one in share if one > 0) / math.log(len(share))
-            for share in shares.values()
-            if len(share) > 1
-        ]
-        derived = [value.name for name, value in child.values.items() if isinstance(value, Op)]
-        seen: dict[str, Any] = {
-            "entropy": round(sum(entropies) / max(1, len(entropies)), 4),
-            "skips": round(sum(name in SKIPS for name in derived) / max(1, len(derived)), 4),
-        }
+        seen: dict[str, Any] = figures(shares.values(), child)
         if self.look and (self.asked - 1) % self.look == 0:
             seen["shares"] = {
                 name: {op.name: round(one, 4) for op, one in zip(self._operations[name], share, strict=True)}
@@ -255,18 +229,16 @@ class Gradient(Strategy):
             "adam": self.adam.state(),
             "average": self.average,
             "asked": self.asked,
-            "sound": self.sound,
-            "collapsed": self.collapsed,
         }
 
     def restore(self, state: Mapping[str, Any], trials: Sequence[Trial]) -> None:
         self.logits = {name: list(logits) for name, logits in state["logits"].items()}
         self.adam.restore(state["adam"])
         self.average, self.asked = state["average"], state["asked"]
-        self.sound, self.collapsed = state["sound"], state["collapsed"]
-        if self.collapsed:
-            told = ((trial.number, trial.candidate.notes.get("skips", 0.0)) for trial in trials)
-            self._warn(*next((number, share) for number, share in told if share > self.alarm))
+        for trial in trials:
+            self.watch.see(trial)
+        if self.watch.collapsed:
+            self.watch.warn(self.guard)
 
 
 def softmax(logits: Sequence[float]) -> list[float]:
