@@ -112,16 +112,13 @@ def _close(experiment: Any) -> None:
         return
     summary, folder = study.summary, study.directory
     if "test" in summary:
-        latency = summary["model"].get("latency_ms")
         rows = [("", "test accuracy", "parameters", "latency")]
-        rows.append(
-            (
-                "found network",
-                f"{summary['test']['accuracy']:.3f}",
-                f"{summary['model']['parameters']:,}",
-                "-" if latency is None else f"{latency:.2f} ms",
-            )
-        )
+        for name, network in (("before", summary.get("before")), ("found network", summary)):
+            if network is not None:
+                latency = network["model"].get("latency_ms")
+                accuracy, parameters = network["test"]["accuracy"], network["model"]["parameters"]
+                took = "-" if latency is None else f"{latency:.2f} ms"
+                rows.append((name, f"{accuracy:.3f}", f"{parameters:,}", took))
         rows.append((summary["baseline"]["name"], f"{summary['baseline']['accuracy']:.3f}", "-", "-"))
         for row in rows:
             print(f"{row[0]:<22}{row[1]:>14}{row[2]:>13}{row[3]:>12}")
@@ -250,12 +247,20 @@ def _measure(words: list[str]) -> int:
         found = measuring.measured_space(given.words, image=image, classes=classes, timed=timed, **how)
     elif given.image or given.classes:
         raise BadInput("the network of a run has its images and classes: leave out --image and --classes")
-    elif len(given.words) > 1:
-        raise BadInput(f"one run is measured at a time: leave out {printable(given.words[1])}")
     else:
-        found = measuring.measured_run(runs.find(next(iter(given.words), None), runs.root()), timed=timed, **how)
+        folders, target = _target(given.words)
+        if len(folders) > 1:
+            raise BadInput(f"one run is measured at a time: leave out {printable(folders[1])}")
+        folder = runs.find(next(iter(folders), None), runs.root())
+        found = measuring.measured_run(folder, target=target, timed=timed, **how)
     print(found.as_json() if given.json else found.as_text())
     return 0
+
+
+def _target(words: list[str]) -> tuple[list[str], str | None]:
+    """Return the words without space.target=, and the factory of one's own that it names for a run's network."""
+    found = [word.partition("=")[2] for word in words if word.startswith("space.target=")]
+    return [word for word in words if not word.startswith("space.target=")], found[-1] if found else None
 
 
 def _whole(option: str, text: str) -> int:
@@ -267,13 +272,27 @@ def _whole(option: str, text: str) -> int:
 def _export(words: list[str]) -> int:
     parser = _parser("export", "Write model.onnx of a run anew and check it against PyTorch.")
     parser.add_argument("run", nargs="?", help="a run folder; default: the latest")
+    parser.add_argument(
+        "--int8",
+        action="store_true",
+        help="also model.int8.onnx, calibrated on the run's training images; compare both",
+    )
+    words, target = _target(words)
     given = parser.parse_args(words)
     from automl import runs
     from automl.final import export, load
 
     folder = runs.find(given.run, runs.root())
-    export(load(folder), folder, None)
-    print(folder / "model.onnx")
+    network = load(folder, target=target)
+    if given.int8:
+        from automl.exporting import export_int8, sentences
+
+        for sentence in sentences(export_int8(network, folder)):
+            print(sentence)
+        print(folder / "model.int8.onnx")
+    else:
+        export(network, folder, None)
+        print(folder / "model.onnx")
     return 0
 
 
@@ -282,11 +301,12 @@ def _predict(words: list[str]) -> int:
     parser.add_argument("run", help="a run folder")
     parser.add_argument("image", nargs="+", help="image files")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    words, target = _target(words)
     given = parser.parse_args(words)
     from automl import runs
     from automl.final import load, predict
 
-    network = load(runs.find(given.run, runs.root()))
+    network = load(runs.find(given.run, runs.root()), target=target)
     for path in given.image:
         shares = predict(network, Path(path))
         if given.json:
@@ -376,7 +396,7 @@ _SENTENCES = {
     "report": "write the report of runs anew",
     "compare": "compare the methods of a sweep, for a paper",
     "measure": "say what networks cost, layer by layer",
-    "export": "write model.onnx of a run anew",
+    "export": "write model.onnx of a run anew, with --int8 also in eight bits",
     "predict": "say what a run's network sees in images",
     "plugins": "list what is installed",
     "explain": "say what a component is, and its settings",

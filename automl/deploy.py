@@ -110,7 +110,15 @@ def export_onnx(
 ) -> None:
     """Write the network as one complete ONNX file with the input ``images`` and the output ``logits``, any batch.
 
-    It is written only after onnxruntime gave the outputs of PyTorch to 1e-4 for batches of 1, 2 and 5, on random
+    Raises BadInput as ``as_onnx`` does; what was there before is then untouched.
+    """
+    write_whole(path, as_onnx(deployed, metadata, images))
+
+
+def as_onnx(deployed: Deployed, metadata: Mapping[str, str], images: np.ndarray[Any, Any] | None = None) -> bytes:
+    """Return the bytes of the ONNX file that ``export_onnx`` writes.
+
+    They are returned only after onnxruntime gave the outputs of PyTorch to 1e-4 for batches of 1, 2 and 5, on random
     images and on the real ones given (uint8 or in [0, 1]); else BadInput says what differs. The classes (a JSON
     list) and the input (a JSON list) are in the file's metadata, with what else is given.
     """
@@ -118,7 +126,7 @@ def export_onnx(
     with at_rest(deployed), torch.no_grad():
         model = _as_onnx(deployed, facts)
         check_onnx(model, deployed, images)
-    write_whole(path, model)
+    return model
 
 
 def _as_onnx(deployed: Deployed, facts: Mapping[str, str]) -> bytes:

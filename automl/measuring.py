@@ -77,9 +77,14 @@ class Measurement:
         return "\n".join(lines)
 
 
-def measured_run(folder: Path, *, batch: int = 1, threads: int = 1, timed: bool = True) -> Measurement:
-    """Measure the final network of a run; raises BadInput where the folder has none."""
-    deployed = load(folder)
+def measured_run(
+    folder: Path, *, target: str | None = None, batch: int = 1, threads: int = 1, timed: bool = True
+) -> Measurement:
+    """Measure the final network of a run; raises BadInput where the folder has none.
+
+    ``target`` is what made a network of one's own: see ``automl.load``.
+    """
+    deployed = load(folder, target=target)
     description = runs.read_json(folder / "architecture.json")
     task = _task(deployed.input, len(deployed.classes))
     network = _measured(deployed.network, description["decisions"], task, batch, threads, timed)

@@ -5,11 +5,12 @@ import os
 import subprocess
 import sys
 import time
+from math import log
 from pathlib import Path
 
 import pytest
 
-from automl import cli
+from automl import LogCost, Objective, cli, runs
 
 CHEAP = ["+space=toy", "evaluator=toy", "retrain=none", "task=synthetic", "watch=[]", "trials=3"]
 
@@ -425,6 +426,14 @@ def test_several_goals_end_with_a_front_its_volume_and_its_knee(capsys):
     assert len(summary["hypervolume"]["reference"]) == 3
 
 
+def test_what_a_run_was_searched_for_is_read_back(capsys):
+    assert cli.main([*NASNET, "objective=amc_parameters", "trials=2"]) == 0
+    run = runs.Run(Path(capsys.readouterr().out.splitlines()[-1]))
+    assert run.objectives == (Objective("accuracy", costs=(LogCost("parameters"),)),)
+    expected = [(trial.metrics["accuracy"] - 1 - 1e-6) * log(trial.metrics["parameters"]) for trial in run.trials]
+    assert [trial.score for trial in run.trials] == pytest.approx(expected)
+
+
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
@@ -432,6 +441,8 @@ def test_several_goals_end_with_a_front_its_volume_and_its_knee(capsys):
         (["objective.limits.parameters=low"], ["objective.limits", "low"]),
         (["objective=mnasnet", "objective.target=0"], ["objective.target=0 must be a number, more than 0"]),
         (["objective=mnasnet", "objective.alpha=0.1"], ["objective.alpha=0.1 must be a number, at most 0"]),
+        (["objective=amc_flops", "objective.log_cost=latency_ms"], ["must be one of multiply_adds, parameters"]),
+        (["objective=amc_flops", "objective.metric=loss"], ["loss (max)", "give objective.metric=accuracy"]),
         (["objective=pareto", "objective.goals={}"], ["asks for nothing"]),
         (["objective=pareto", "objective.goals={accuracy: up}"], ["objective.goals"]),
         (["executor=simulated"], ["executor=simulated goes by the metric 'seconds'", "executor=local"]),

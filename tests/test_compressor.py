@@ -248,6 +248,10 @@ def test_a_network_of_ones_own_is_compressed_shipped_and_loaded(tmp_path, own, c
     assert "before" in capsys.readouterr().out
     for text in (folder / "config.yaml", folder / "architecture.json"):
         assert own not in text.read_text()
+    for command in (["export"], ["measure", "--no-latency"]):
+        assert cli.main([*command, str(folder)]) == 2
+        assert "type space.target=package.module:factory after the folder" in capsys.readouterr().err
+        assert cli.main([*command, str(folder), f"space.target={own}:small"]) == 0
     network = automl.load(folder, target=f"{own}:small")
     assert network(torch.rand(2, 3, 8, 8)).shape == (2, 4)
     with pytest.raises(BadInput, match=r"is made by code of yours, which is named anew each time: type space.target="):

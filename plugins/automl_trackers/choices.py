@@ -50,7 +50,9 @@ class Choices:
     taken: int
     last: Trial  # its architecture is what is derived by now
     judged: Trial | None  # the last step after which the derived network was judged
+    curved: Trial | None  # the last step of which the curvature was reported
     course: Markup
+    curvature: Markup | None
     accuracies: Markup | None
     neighbours: int  # steps that a point of the course is the mean of
     window: int  # steps that the accuracy of the mixture is the mean of
@@ -62,9 +64,13 @@ class Choices:
 
     @property
     def figures(self) -> str:
-        """The figures of the last step, and of the last judgement."""
+        """The figures of the last step, and the curvature that was reported last."""
         last = steps.figures(self.last)
-        return ", ".join(steps.words({name: last[name] for name in ("entropy", "skips") if name in last}))
+        said = steps.words({name: last[name] for name in ("entropy", "skips") if name in last})
+        if self.curved is not None:
+            curvature = {steps.CURVATURE: self.curved.metrics[steps.CURVATURE]}
+            said += [f"{word} at trial {self.curved.number}" for word in steps.words(curvature)]
+        return ", ".join(said)
 
 
 def choices(trials: Sequence[Trial]) -> Choices | None:
@@ -82,8 +88,10 @@ def choices(trials: Sequence[Trial]) -> Choices | None:
     return Choices(
         taken=len(taken),
         last=taken[-1],
-        judged=next((trial for trial in reversed(taken) if steps.DERIVED in trial.metrics), None),
+        judged=_last(taken, steps.DERIVED),
+        curved=_last(taken, steps.CURVATURE),
         course=_course(taken),
+        curvature=_curvature(taken),
         accuracies=_accuracies(taken, window),
         neighbours=-(-len(taken) // _POINTS),
         window=window,
@@ -124,12 +132,18 @@ def _course(taken: Sequence[Trial]) -> Markup:
     return _lines(series, "0 to 1", title, (0.0, 1.0))
 
 
+def _curvature(taken: Sequence[Trial]) -> Markup | None:
+    """Return the curvature of the loss by the choices, where it was reported."""
+    points = _reported(taken, steps.CURVATURE)
+    if not points:
+        return None
+    series = [_Series("best-line", FULL, "curvature", points)]
+    return _lines(series, "curvature", f"curvature of the loss by the choices, {len(points):,} times")
+
+
 def _accuracies(taken: Sequence[Trial], window: int) -> Markup | None:
     """Return the accuracies of the derived network, of one drawn at random, and of the mixture, smoothed."""
-    derived, drawn, mixture = (
-        [(float(trial.number), trial.metrics[name]) for trial in taken if name in trial.metrics]
-        for name in (steps.DERIVED, steps.RANDOM, "accuracy")
-    )
+    derived, drawn, mixture = (_reported(taken, name) for name in (steps.DERIVED, steps.RANDOM, "accuracy"))
     series = [
         _Series("best-line", FRONT, "derived network", derived),
         _Series("second-line", PARTIAL, "random network", drawn),
@@ -138,6 +152,14 @@ def _accuracies(taken: Sequence[Trial], window: int) -> Markup | None:
     if not any(one.points for one in series):
         return None
     return _lines(series, "accuracy", "accuracy with the shared weights by step")
+
+
+def _last(taken: Sequence[Trial], name: str) -> Trial | None:
+    return next((trial for trial in reversed(taken) if name in trial.metrics), None)
+
+
+def _reported(taken: Sequence[Trial], name: str) -> Points:
+    return [(float(trial.number), trial.metrics[name]) for trial in taken if name in trial.metrics]
 
 
 def _lines(series: Sequence[_Series], up: str, title: str, bounds: tuple[float, float] | None = None) -> Markup:

@@ -10,7 +10,8 @@ from automl_trackers.sheet import Sheet
 
 DERIVED, RANDOM = "child_accuracy", "random_accuracy"  # of the network derived by then, and of one drawn at random
 _NOTES = ("entropy", "skips")
-_METRICS = ("loss", DERIVED, RANDOM)
+CURVATURE = "curvature"  # of the loss, by the choices
+_METRICS = ("loss", CURVATURE, DERIVED, RANDOM)
 T = TypeVar("T")
 
 
@@ -36,12 +37,14 @@ def figures(trial: Trial) -> dict[str, float]:
 def words(figures: Mapping[str, float]) -> list[str]:
     """Return the figures as people say them.
 
-    >>> words({"entropy": 0.713, "skips": 0.17, "child_accuracy": 0.62, "random_accuracy": 0.48})
-    ['entropy 0.71', 'skips 17 %', 'derived 0.62 (random 0.48)']
+    >>> words({"entropy": 0.713, "skips": 0.17, "curvature": 0.0312, "child_accuracy": 0.62, "random_accuracy": 0.48})
+    ['entropy 0.71', 'skips 17 %', 'curvature 0.031', 'derived 0.62 (random 0.48)']
     """
     said = [f"{name} {figures[name]:.2f}" for name in ("loss", "entropy") if name in figures]
     if "skips" in figures:
         said.append(f"skips {100 * figures['skips']:.0f} %")
+    if CURVATURE in figures:
+        said.append(f"curvature {figures[CURVATURE]:.2g}")
     if DERIVED in figures:
         drawn = f" (random {figures[RANDOM]:.2f})" if RANDOM in figures else ""
         said.append(f"derived {figures[DERIVED]:.2f}{drawn}")
