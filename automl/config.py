@@ -178,7 +178,6 @@ def refuse_code(config: Any, typed: Collection[str] = ()) -> None:
 
     The keys ``typed`` on the command line may.
     """
-    from omegaconf import OmegaConf
 
     for place, name in trust.named(unresolved(config)):
         if place not in typed:

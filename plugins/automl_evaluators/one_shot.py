@@ -16,8 +16,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from automl import Architecture, Space, Task, TrialFailed
 from automl.checkpoint import Checkpoint
 from automl.mixture import Mixture
-from automl.sharing import SharedWeights
+from automl.sharing import ElasticWeights, SharedWeights, window
 from automl_evaluators.batches import Batches, cut, seed_of
+from automl_evaluators.curvature import largest_eigenvalue
 from automl_evaluators.learner import drawing, on_threads, seed_all
 
 if TYPE_CHECKING:
@@ -66,12 +67,13 @@ class OneShot:
         channels_last: bool,
         affine: bool,
         threads: int | None,
+        elastic: bool = False,
     ) -> None:
         self.space, self.task, self.schedule, self.seed, self.fabric = space, task, schedule, seed, fabric
         self.train, self.choices, self.held_out = train, choices, held_out
         self.affine, self.threads = affine, threads or torch.get_num_threads()
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
-        self.shared = SharedWeights()
+        self.shared = ElasticWeights(self._layout) if elastic else SharedWeights()
         self.step = 0  # steps done
         self.looks = 0  # batches of the images for the choices that were looked at
         self.optimizer = torch.optim.SGD(
@@ -95,23 +97,40 @@ class OneShot:
 
         Where choices are soft, all of them are in it, and their weights are set as they are used.
         """
-        key = _form(architecture)
+        key = form(architecture)
         if key in self._networks:
             self._networks.move_to_end(key)
+            self.shared.refresh(self._networks[key])
             return self._networks[key]
         with drawing(torch.device("cpu")):
-            seed_all(torch.device("cpu"), seed_of(self.seed, "weights", len(self.shared.tensors)))
+            seed_all(torch.device("cpu"), seed_of(self.seed, "weights", self.shared.drawn))
             network = self.space.build(architecture.blueprint, self.task)
         if not self.affine:
             for module in _norms(network):
                 if module.affine:
                     module.weight = module.bias = None  # type: ignore[assignment]
         network.to(self.fabric.device, memory_format=self._layout)  # type: ignore[call-overload]
-        self.optimizer.param_groups[0]["params"] += self.shared.adopt(network)
+        self._adopt(network)
         self._networks[key] = network
         if len(self._networks) > KEPT:
             self._networks.popitem(last=False)
         return network
+
+    def _adopt(self, network: nn.Module) -> None:
+        """Put the shared weights into a network; the momentum of those that grow for it grows with zeros."""
+        before = dict(self.shared.tensors)
+        generator = torch.Generator().manual_seed(seed_of(self.seed, "growth", self.shared.drawn))
+        self.shared.adopt(network, generator)
+        for key, small in before.items():
+            large = self.shared.tensors[key]
+            if large is small:
+                continue
+            past = self.optimizer.state.pop(small, {}).get("momentum_buffer")
+            if past is not None:
+                buffer = torch.zeros_like(large)
+                window(buffer, small.shape).copy_(past)
+                self.optimizer.state[large] = {"momentum_buffer": buffer}
+        self.optimizer.param_groups[0]["params"][1:] = self.shared.tensors.values()
 
     def leaves(self, architecture: Architecture) -> dict[str, Tensor]:
         """Return the weights of the soft choices as tensors that gradients are taken of."""
@@ -183,7 +202,7 @@ class OneShot:
         self.looks += 1
         if order == "second":
             return self._unrolled(network, leaves, images, labels)
-        with self._running([network], leaves, "look", self.looks), _frozen(network):
+        with self._running([network], leaves, "look", self.looks), self.shared.frozen(network):
             outputs = self._outputs(network, images)
             loss = self.task.loss(outputs, labels)
             found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
@@ -193,7 +212,7 @@ class OneShot:
     def _unrolled(
         self, network: nn.Module, leaves: Mapping[str, Tensor], images: Tensor, labels: Tensor
     ) -> tuple[dict[str, float], dict[str, Tensor]]:
-        parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        parameters = [parameter for parameter in self.shared.parameters_of(network) if parameter.requires_grad]
         held = [parameter.detach().clone() for parameter in parameters]
         rate = self.schedule.rate(self.step)
         trained_on = self._batch(self.train, self.step)
@@ -220,7 +239,7 @@ class OneShot:
                 with torch.no_grad():
                     for parameter, before, part in zip(parameters, held, direction, strict=True):
                         parameter.copy_(before if part is None else before + sign * epsilon * part)
-                with _frozen(network):
+                with self.shared.frozen(network):
                     sides.append(torch.autograd.grad(self._loss(network, *trained_on), choices, allow_unused=True))
             with torch.no_grad():
                 for parameter, before in zip(parameters, held, strict=True):
@@ -230,6 +249,32 @@ class OneShot:
             curvature = (_or_zeros(above, leaf) - _or_zeros(below, leaf)) / (2 * epsilon)
             gradients[name] = _or_zeros(first, leaf) - rate * curvature
         return self._metrics(outputs, labels, loss), gradients
+
+    def curvature(self, network: nn.Module, weights: Mapping[str, Sequence[float]]) -> float:
+        """Return the largest eigenvalue of the Hessian of the loss by the choices' logits (Zela et al., 2020).
+
+        The weights, all above 0, are a softmax of the logits times their sum, as all that weigh options by a softmax
+        have them. The loss is that of one batch of the images for the choices, always the same one, not augmented.
+        Nothing that is trained or drawn is changed by it.
+        """
+        logits = [tensor.log().requires_grad_() for tensor in self.as_weights(weights).values()]
+        soft = {name: sum(weights[name]) * logit.softmax(0) for name, logit in zip(weights, logits, strict=True)}
+        images, labels = self._batch(self.choices, 0, "curvature", augment=False)
+        place = torch.Generator().manual_seed(seed_of(self.seed, "curvature"))
+        start = torch.randn(sum(map(len, logits)), generator=place, dtype=logits[0].dtype).to(self.fabric.device)
+        with (
+            self._running([network], soft, "curvature", 0),
+            self.shared.frozen(network),
+            _frozen_statistics(_norms(network)),
+        ):
+            loss = self._loss(network, images, labels)
+            slopes = torch.cat(torch.autograd.grad(loss, logits, create_graph=True, materialize_grads=True))
+
+            def product(vector: Tensor) -> Tensor:
+                parts = torch.autograd.grad(slopes, logits, vector, retain_graph=True, materialize_grads=True)
+                return torch.cat(parts).detach()
+
+            return largest_eigenvalue(product, start)
 
     def _metrics(self, outputs: Tensor, labels: Tensor, loss: Tensor) -> dict[str, float]:
         found = {name: value.item() / len(labels) for name, value in self.task.score(outputs.detach(), labels).items()}
@@ -332,6 +377,7 @@ class OneShot:
         """Put the networks into training mode with these weights of their mixtures, and draw by seed and place."""
         for network in networks:
             network.train()
+            self.shared.refresh(network)
             for module in network.modules():
                 if isinstance(module, Mixture):
                     module.weights = None if weights is None else weights[module.decision]
@@ -359,19 +405,6 @@ class OneShot:
 
 
 @contextmanager
-def _frozen(network: nn.Module) -> Iterator[None]:
-    """Have no parameter want a gradient inside, so that nothing is kept or computed for it."""
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    for parameter in parameters:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in parameters:
-            parameter.requires_grad_()
-
-
-@contextmanager
 def _frozen_statistics(norms: Sequence[_BatchNorm]) -> Iterator[None]:
     """Leave running statistics alone inside: what is only thought of moves nothing."""
     tracked = [norm.track_running_stats for norm in norms]
@@ -384,7 +417,7 @@ def _frozen_statistics(norms: Sequence[_BatchNorm]) -> Iterator[None]:
             norm.track_running_stats = before
 
 
-def _form(architecture: Architecture) -> tuple[object, ...]:
+def form(architecture: Architecture) -> tuple[object, ...]:
     """Return what two architectures have in common whose networks are one: what was decided, but for soft weights."""
     soft, domains = architecture.weights, architecture.domains
     decided = (

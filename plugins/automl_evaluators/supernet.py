@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Lt
 
 from automl import Architecture, BadInput, Dataset, Evaluator, Options, Report, Space, Task, Trial
 from automl.decisions import Soft, takes_soft
+from automl.errors import printable
+from automl.files import write_json
 from automl_evaluators.hardware import Accelerator, Hardware, Precision
 
 if TYPE_CHECKING:
     from torch.nn import Module
 
     from automl.checkpoint import Checkpoint
+    from automl_evaluators.latencies import Latencies
     from automl_evaluators.one_shot import OneShot
+
+COSTS = frozenset({"parameters", "multiply_adds"})
+TIMES = frozenset({"latency_ms", "latency_torch_ms"})  # exported, in onnxruntime; in PyTorch
+_log = logging.getLogger("automl")
 
 
 @dataclass
@@ -40,10 +49,21 @@ class Supernet(Evaluator):
     network that would be derived and one drawn at random are judged with the shared weights: child_accuracy and
     random_accuracy.
 
+    With ``elastic`` the shape is left out, and so are, in the names of a decision's operations, the numbers of a kernel
+    and one before it: mbconv3_3x3 and mbconv6_5x5 are one. What differs in size only is then a window of the largest
+    there was so far: the middle of its kernel (Once-for-All; Cai et al., 2020, without the matrices that transform
+    kernels), its leading channels (slimmable networks; Yu et al., 2019; BigNAS; Yu et al., 2020). So small networks
+    learn from large ones. Gradients reach the window, momentum and decay the whole tensor.
+
     The figures rank networks of one search; they are no accuracies of networks trained by themselves. Their batch
     normalisation learns no scale and shift unless ``affine``. The learning rate falls by half a cosine over ``decay``
     steps and stays. With ``resource`` a term is added to the loss of the choices, ``strength`` times the logarithm of
-    the expected cost over ``target``, as long as it is above it (Wu et al., 2019; Xie et al., 2019).
+    the expected cost over ``target``, as long as it is above it (Wu et al., 2019; Xie et al., 2019). Latencies are of
+    a table of operations at the shapes of their places: each measured once, on this machine, and written to
+    latencies.json in the run's folder, or all given by such a file, ``latencies``.
+
+    Every ``curvature`` trials of soft choices the largest eigenvalue of the Hessian of the loss by their logits is
+    reported, by which strategies tell that a search collapses (R-DARTS; Zela et al., 2020).
     """
 
     batches: Annotated[int, Ge(0)] = 1
@@ -56,6 +76,7 @@ class Supernet(Evaluator):
     scored: Annotated[int, Ge(1)] | None = None  # validation images that judge a candidate; null: all of them
     recalibrate: Annotated[int, Ge(0)] = 4
     probe: Annotated[int, Ge(0)] = 50  # 0: never
+    curvature: Annotated[int, Ge(0)] = 0  # 0: never
     learning_rate: Annotated[float, Gt(0)] = 0.025
     least_rate: Annotated[float, Ge(0)] = 0.001
     decay: Annotated[int, Ge(1)] = 1000
@@ -63,9 +84,11 @@ class Supernet(Evaluator):
     weight_decay: Annotated[float, Ge(0)] = 3e-4
     clip: Annotated[float, Gt(0)] | None = 5.0
     affine: bool = False
-    resource: Literal["parameters", "multiply_adds"] | None = None
+    elastic: bool = False
+    resource: Literal["parameters", "multiply_adds", "latency_ms", "latency_torch_ms"] | None = None
     target: Annotated[float, Gt(0)] | None = None
     strength: Annotated[float, Ge(0)] = 0.2
+    latencies: str | None = None
     precision: Precision = "auto"
     channels_last: bool | Literal["auto"] = "auto"
     accelerator: Accelerator = "auto"
@@ -81,6 +104,11 @@ class Supernet(Evaluator):
                 f"evaluator.resource={self.resource} and evaluator.target={self.target} belong together: "
                 "give both, as evaluator.resource=parameters evaluator.target=1e6, or none"
             )
+        if self.latencies is not None and self.resource not in TIMES:
+            raise BadInput(
+                f"evaluator.latencies={printable(self.latencies)} is of no use to evaluator.resource={self.resource}: "
+                "type evaluator.resource=latency_ms, or leave the table out"
+            )
 
     @property
     def hardware(self) -> Hardware:
@@ -91,6 +119,8 @@ class Supernet(Evaluator):
         self.hardware.check()
         self._engine: OneShot | None = None
         self._costs: dict[object, Any] = {}
+        self._tables = self._latency_tables()
+        self._warned = False
         if self.images is not None and self.images < 2 * task.outputs:
             raise BadInput(
                 f"evaluator.images={self.images} is too few for {task.outputs} classes in two parts: "
@@ -98,8 +128,8 @@ class Supernet(Evaluator):
             )
 
     def metrics(self) -> frozenset[str]:
-        costs = {"parameters", "multiply_adds"}
-        return frozenset({*self.task.metrics(), "train_loss", "child_accuracy", "random_accuracy", *costs})
+        ours = {"train_loss", "child_accuracy", "random_accuracy", "curvature", *COSTS, *TIMES}
+        return frozenset({*self.task.metrics(), *ours})
 
     def estimate(self, architecture: Architecture) -> None:
         """Build the network once, so that a space of which none can be built is refused at once; it says no time."""
@@ -133,6 +163,8 @@ class Supernet(Evaluator):
             losses = [engine.train_on([network], fixed) for _ in range(self.batches)]
             found, gradients = engine.gradients(network, leaves, order)
             metrics |= {**found, **_mean("train_loss", losses)}
+        if self.curvature and trial.number % self.curvature == 0:
+            metrics |= self._curved(engine, network, architecture)
         told = {name: gradient.tolist() for name, gradient in gradients.items()}
         expected, slopes = self._expected(engine, architecture)
         metrics |= expected
@@ -143,6 +175,19 @@ class Supernet(Evaluator):
         if self.probe and trial.number % self.probe == 0:
             metrics |= self._probed(engine, trial)
         return Report(metrics, gradients=told)
+
+    def _curved(self, engine: OneShot, network: Module, architecture: Architecture) -> dict[str, float]:
+        """Return how curved the loss is by the choices, where each option has a weight."""
+        if all(weight > 0 for weights in architecture.weights.values() for weight in weights):
+            return {"curvature": engine.curvature(network, architecture.weights)}
+        if not self._warned:
+            self._warned = True
+            _log.warning(
+                "evaluator.curvature=%d is of choices that weigh all options, and here some have none: "
+                "no curvature is reported",
+                self.curvature,
+            )
+        return {}
 
     def _probed(self, engine: OneShot, trial: Trial) -> dict[str, float]:
         """Judge the network that would be derived by now, and a random one, with the shared weights."""
@@ -158,10 +203,17 @@ class Supernet(Evaluator):
     def _expected(self, engine: OneShot, architecture: Architecture) -> tuple[dict[str, float], dict[str, list[float]]]:
         """Return the expected costs of a network of soft choices, and the slope of the resource by each weight."""
         from automl_evaluators.expected_cost import option_costs
+        from automl_evaluators.one_shot import form
 
-        key = tuple(architecture.weights), len(engine.shared.tensors)
+        key = form(architecture)
         if key not in self._costs:
-            self._costs[key] = option_costs(engine.network(architecture), engine.leaves(architecture), self.task.input)
+            fixed, options = option_costs(engine.network(architecture), engine.leaves(architecture), self.task.input)
+            for kind, table in self._tables.items():
+                fixed[kind], taken = table.options(self._alone(architecture), architecture.weights, self.task)
+                for name, costs in options.items():
+                    costs[kind] = taken[name]
+            self._write_latencies()
+            self._costs[key] = fixed, options
         fixed, options = self._costs[key]
         expected = {
             resource: fixed[resource]
@@ -170,14 +222,14 @@ class Supernet(Evaluator):
                 for name, costs in options.items()
                 for weight, cost in zip(architecture.weights[name], costs[resource], strict=True)
             )
-            for resource in ("parameters", "multiply_adds")
+            for resource in fixed
         }
         slopes = {} if self.resource is None else {name: costs[self.resource] for name, costs in options.items()}
         return expected, slopes
 
     def _costs_of(self, architecture: Architecture) -> dict[str, float]:
         """Return what the architecture's own network costs, where that is of interest."""
-        if not self.wanted & {"parameters", "multiply_adds"}:
+        if not self.wanted & (COSTS | TIMES):
             return {}
         if architecture not in self._costs:
             from automl import measure
@@ -186,9 +238,41 @@ class Supernet(Evaluator):
             self._costs[architecture] = {
                 "parameters": measure.parameters(network),
                 "multiply_adds": measure.multiply_adds(network, self.task.input),
+                **self._latencies_of(architecture),
             }
         costs: dict[str, float] = self._costs[architecture]
         return costs
+
+    def _latencies_of(self, architecture: Architecture) -> dict[str, float]:
+        """Return the latencies that are of interest of the architecture's own network, measured as a whole."""
+        from automl_evaluators.latencies import milliseconds
+
+        return {kind: milliseconds(kind, self._alone(architecture), self.task) for kind in sorted(self.wanted & TIMES)}
+
+    def _latency_tables(self) -> dict[str, Latencies]:
+        """Return a table for each kind of latency of interest; raises BadInput where the one that is given is bad."""
+        timed = sorted(TIMES & {*self.wanted, self.resource})
+        if not timed:
+            return {}
+        from automl_evaluators.latencies import Latencies
+
+        tables = {kind: Latencies(kind) for kind in timed}
+        if self.resource is not None and self.latencies is not None:
+            tables[self.resource] = Latencies.read(self.resource, Path(self.latencies).expanduser())
+        return tables
+
+    def _write_latencies(self) -> None:
+        if self.folder is not None and self.resource in self._tables:
+            write_json(self.folder / "latencies.json", self._tables[self.resource].known)
+
+    def _alone(self, architecture: Architecture) -> Module:
+        """Build the architecture's network by itself, on the CPU."""
+        import torch
+
+        from automl_evaluators.learner import drawing
+
+        with drawing(torch.device("cpu")):
+            return self.space.build(architecture.blueprint, self.task)
 
     def _on_meta(self, architecture: Architecture) -> Module:
         import torch
@@ -230,6 +314,7 @@ class Supernet(Evaluator):
             channels_last=self.hardware.lays_channels_last,
             affine=self.affine,
             threads=self.threads or 1,
+            elastic=self.elastic,
         )
 
     def _train_on_drawn_paths(self, engine: OneShot, step: int) -> None:
@@ -250,12 +335,15 @@ class Supernet(Evaluator):
         if self._engine is None:
             return Checkpoint({}, {})
         state = self._engine.state()
-        return Checkpoint(state.tensors, {**state.facts, "seed": self._engine.seed})
+        latencies = {kind: table.known for kind, table in self._tables.items()}
+        return Checkpoint(state.tensors, {**state.facts, "seed": self._engine.seed, "latencies": latencies})
 
     def restore(self, state: Checkpoint) -> None:
         if "seed" in state.facts:
             self._engine = self._made(int(state.facts["seed"]))
             self._engine.restore(state)
+            for kind, known in state.facts.get("latencies", {}).items():
+                self._tables[kind].known.update(known)
 
 
 def everything(space: Space[Any], rng: random.Random) -> Architecture:

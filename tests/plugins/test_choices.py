@@ -45,6 +45,7 @@ class Mixture(Evaluator):
 
     probe: int = 50
     failing: tuple[int, ...] = ()
+    curvature: int = 0
     repeatable: ClassVar[bool] = False
 
     def evaluate(self, trial):
@@ -53,6 +54,8 @@ class Mixture(Evaluator):
         metrics = {"accuracy": 0.5 + (trial.number * 37 % 100) / 200, "loss": 0.83, "parameters": 1_000.0}
         if self.probe and trial.number % self.probe == 0:
             metrics |= {"child_accuracy": 0.62, "random_accuracy": 0.48}
+        if self.curvature and trial.number % self.curvature == 0:
+            metrics["curvature"] = 0.1 + trial.number / 1_000
         yield Report(metrics)
 
 
@@ -115,6 +118,19 @@ def test_the_course_falls_with_the_entropy_and_the_accuracies_are_smooth(tmp_pat
         y for _, y in _line(found.accuracies, "best-line")
     )
     assert max(mixture) - min(mixture) < span  # a single batch is anywhere from 0.5 to 1
+
+
+def test_the_curvature_is_drawn_where_it_was_reported(tmp_path):
+    found = choices(searched(tmp_path, 120, curvature=20).trials)
+    heights = [y for _, y in _line(found.curvature, "best-line")]
+    assert len(heights) == 6
+    assert heights == sorted(heights, reverse=True)  # pixels count downwards
+    text = page(tmp_path)
+    assert "After 120 steps: entropy 0.79, skips 17 %, curvature 0.2 at trial 100." in text
+    assert "The largest eigenvalue of the Hessian" in text
+    (tmp_path / "none").mkdir()
+    assert choices(searched(tmp_path / "none", 3).trials).curvature is None
+    assert "eigenvalue" not in page(tmp_path / "none")
 
 
 def test_a_decision_shows_every_option_its_share_and_what_is_derived(tmp_path):

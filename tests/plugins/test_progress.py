@@ -332,6 +332,7 @@ def stepped(*steps, told=()):
         (STEP, {"loss": 0.832, "child_accuracy": 0.62, "random_accuracy": 0.48}, "loss 0.83  entropy 0.71  skips 17 %"),
         (STEP, {"child_accuracy": 0.62, "random_accuracy": 0.48}, "derived 0.62 (random 0.48)"),
         (STEP, {"child_accuracy": 0.62}, "skips 17 %  derived 0.62"),
+        (STEP, {"child_accuracy": 0.62, "curvature": 0.0312}, "skips 17 %  curvature 0.031  derived 0.62"),
         ({"entropy": 0.7}, {"accuracy": 0.9}, "trial    1/1000  entropy 0.70"),
         ({"entropy": "much"}, {"accuracy": 0.9}, "trial    1/1000  now: epoch 2/4, 0.9"),
         ({"skips": 0.5}, {"accuracy": 0.9}, "trial    1/1000  now: epoch 2/4, 0.9"),
