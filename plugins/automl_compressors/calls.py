@@ -12,6 +12,8 @@ from automl_compressors.labels import Count, leaves
 
 Role = Literal["makes", "reads", "follows"]
 
+_NUMPY = {"input": "x", "dim": "axis", "keepdim": "keepdims"}
+
 
 class Unfollowed(Exception):
     """An operation does what the rules do not know: the channels that it is given must stay."""
@@ -29,8 +31,10 @@ class Call:
     multiply_adds: int
 
     def get(self, place: int, name: str, default: Any = None) -> Any:
-        """Return an argument by its place, or its name."""
-        return self.arguments[place] if place < len(self.arguments) else self.keywords.get(name, default)
+        """Return an argument by its place, or its name, or that of NumPy."""
+        if place < len(self.arguments):
+            return self.arguments[place]
+        return self.keywords.get(name, self.keywords.get(_NUMPY.get(name, name), default))
 
     @property
     def input(self) -> Tensor:

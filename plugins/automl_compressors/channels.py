@@ -118,7 +118,10 @@ class Channels:
         small = self.prune(network, kept)
         places = self._places(network, kept)
         made = {
-            name: (-1 - len(layer.kernel), places.get(layer.weight, {}).get(0, torch.arange(layer.outputs)))
+            name: (
+                -1 - len(layer.kernel),
+                places.get(layer.weight, {}).get(0, torch.arange(layer.outputs, device="cpu")),
+            )
             for name, layer in self.layers.items()
             if self._roles[layer.weight] != "reads"
         }

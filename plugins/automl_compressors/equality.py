@@ -27,7 +27,7 @@ def demand(ignoring: nn.Module, small: nn.Module, image: tuple[int, int, int], m
     images, as an untrained one's, is tested too. On the meta device there are only shapes to compare.
     """
     device = next((tensor.device for _, tensor in surgery.tensors(small)), torch.device("cpu"))
-    images = torch.randn(_IMAGES, *image, generator=torch.Generator().manual_seed(0)).to(device)
+    images = torch.randn(_IMAGES, *image, generator=torch.Generator().manual_seed(0), device="cpu").to(device)
     layers: dict[str, Tensor] = {}
     off: dict[str, float] = {}  # by layer, in the order in which they end
 

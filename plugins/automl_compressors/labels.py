@@ -40,7 +40,7 @@ class Labels:
     def new(self, number: int) -> Tensor:
         """Return so many labels that were never used."""
         self._number += number
-        return torch.arange(self._number - number, self._number)
+        return torch.arange(self._number - number, self._number, device="cpu")
 
     def join(self, one: Tensor, other: Tensor) -> None:
         """Let channels go only together, pair by pair; the second is broadcast to the first."""
@@ -60,7 +60,7 @@ class Labels:
 
     def freeze(self, labels: Tensor) -> None:
         """Let these channels stay."""
-        self.join(labels, torch.zeros((), dtype=torch.int64))
+        self.join(labels, torch.zeros((), dtype=torch.int64, device="cpu"))
 
     def constant(self, terms: Terms) -> None:
         """Demand that the sum of the terms stay what it is: what would change it stays."""
@@ -218,7 +218,7 @@ def _compared(compare: Callable[[Any, Any], bool]) -> Callable[[Count, Any], boo
 
     def method(self: Count, other: Any) -> bool:
         other_terms = _scaled(other.terms, Fraction(-1)) if isinstance(other, Count) else ()
-        if isinstance(other, int | float):
+        if isinstance(other, int | float | Tensor):
             self.labels.constant(self.terms + other_terms)
         return compare(plain(self), plain(other))
 

@@ -28,7 +28,7 @@ def labels_of(tracer: Tracer, call: Call) -> list[tuple[Tensor, Tensor]]:
         if isinstance(value, Tensor):
             axis = tracer.axis(value)
             if axis is None:
-                return torch.zeros((), dtype=torch.int64).expand(value.shape)
+                return torch.zeros((), dtype=torch.int64, device="cpu").expand(value.shape)
             sides = [-1 if dim == axis.dim else 1 for dim in range(value.dim())]
             spread = axis.labels.view(sides).expand(value.shape)
             return spread.contiguous() if call.name.startswith("view") else spread
@@ -37,10 +37,7 @@ def labels_of(tracer: Tracer, call: Call) -> list[tuple[Tensor, Tensor]]:
     if all(tracer.axis(tensor) is None for tensor in call.tensors):
         return []
     keywords = {name: relabelled(value) for name, value in call.keywords.items()}
-    try:
-        labels = call.function(*map(relabelled, call.arguments), **keywords)
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise Unfollowed from error
+    labels = call.function(*map(relabelled, call.arguments), **keywords)
     return list(zip(call.results, leaves(labels), strict=True))
 
 

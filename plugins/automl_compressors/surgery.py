@@ -46,9 +46,9 @@ def zeroed(network: nn.Module, kept: Kept) -> nn.Module:
         new = tensor.detach().clone()
         for dim, places in kept[name].items():
             for part, stay in _by_groups(new, places):
-                gone = torch.ones(tensor.shape[dim], dtype=torch.bool, device=tensor.device)
+                gone = torch.ones(tensor.shape[dim], dtype=torch.bool, device="cpu")
                 gone[stay] = False
-                part.index_fill_(dim, gone.nonzero().flatten(), 0)
+                part.index_fill_(dim, gone.nonzero().flatten().to(tensor.device), 0)
         return new
 
     return replaced(network, change)
@@ -89,7 +89,7 @@ def sliced(tensor: Tensor, kept: Mapping[int, Tensor]) -> Tensor:
     """Return only these places along some dimensions, in the layout of the tensor, such as channels-last."""
     found = tensor.detach()
     for dim, places in sorted(kept.items(), reverse=True):  # before outputs go, each group has as many
-        found = torch.cat([part.index_select(dim, stay) for part, stay in _by_groups(found, places)])
+        found = torch.cat([part.index_select(dim, stay.to(part.device)) for part, stay in _by_groups(found, places)])
     order = sorted(range(tensor.dim()), key=lambda dim: -tensor.stride()[dim])
     outermost_first = found.permute(order).clone(memory_format=torch.contiguous_format)
     return outermost_first.permute([order.index(dim) for dim in range(tensor.dim())])
@@ -97,7 +97,7 @@ def sliced(tensor: Tensor, kept: Mapping[int, Tensor]) -> Tensor:
 
 def _by_groups(tensor: Tensor, places: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the outputs of each group with the places that it keeps; without groups, the tensor with all places."""
-    rows = places.reshape(-1, places.shape[-1]).to(tensor.device)
+    rows = places.reshape(-1, places.shape[-1])
     return zip(tensor.chunk(len(rows)), rows, strict=True)
 
 

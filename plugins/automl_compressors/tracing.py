@@ -98,7 +98,7 @@ class Tracer(TorchFunctionMode):
             if rule is None:
                 raise Unfollowed
             rule(self, call)
-        except Unfollowed:
+        except Exception:  # also what a rule does not expect: it is not followed
             for value in call.given:
                 self.freeze(value)
             for tensor in (*call.tensors, *call.results):
@@ -127,7 +127,7 @@ class Tracer(TorchFunctionMode):
         """Return the labels along a dimension, 0 for what stays; raises Unfollowed where channels lie elsewhere."""
         axis = self.axis(tensor)
         if axis is None:
-            return torch.zeros(tensor.shape[dim], dtype=torch.int64)
+            return torch.zeros(tensor.shape[dim], dtype=torch.int64, device="cpu")
         if axis.dim != dim % tensor.dim():
             raise Unfollowed
         return axis.labels
@@ -171,6 +171,8 @@ class Tracer(TorchFunctionMode):
             raise Unfollowed
         if self.roles[place] == "follows":
             self.roles[place] = role
+        elif role not in ("follows", self.roles[place]):
+            self.labels.freeze(self.places[place])  # shared by one layer's outputs and another's inputs
         self.layers.setdefault(name, {})[self._layer(parameter)] = None
         return self.places[place]
 
@@ -233,11 +235,11 @@ def traced(network: Module, image: tuple[int, int, int], rules: Mapping[str, Rul
     BadInput, naming the module, for a network that does not run.
     """
     reason = ""
-    for copied in (surgery.weightless, surgery.weighty):
+    for copied, device in ((surgery.weightless, torch.device("meta")), (surgery.weighty, contextlib.nullcontext())):
         copy = copied(network)
         tracer = Tracer(copy, rules)
         try:
-            with tracer:
+            with device, tracer:
                 outputs = measure.observe(copy, image, 1, tracer.see)
         except Exception as error:
             reason = tracer.failure(error)
@@ -246,7 +248,8 @@ def traced(network: Module, image: tuple[int, int, int], rules: Mapping[str, Rul
             tracer.freeze(tensor)
         for training in (False, True):
             if any(name not in tracer.layers for name, _ in copy.named_parameters()):
-                _run_again(copy.train(training), image, tracer)
+                with device:
+                    _run_again(copy.train(training), image, tracer)
         return tracer
     size = " x ".join(map(str, image))
     raise BadInput(f"the network cannot be run on an image of {size}: {reason}; give the size that it takes")
@@ -255,7 +258,7 @@ def traced(network: Module, image: tuple[int, int, int], rules: Mapping[str, Rul
 def _run_again(copy: Module, image: tuple[int, int, int], tracer: Tracer) -> None:
     """Follow what other images run in the mode that the copy is in; what fails there has no say."""
     device = next(copy.parameters()).device
-    images = torch.randn(2, *image, generator=torch.Generator().manual_seed(0)).to(device)
+    images = torch.randn(2, *image, generator=torch.Generator().manual_seed(0), device="cpu").to(device)
     with contextlib.suppress(Exception), torch.no_grad(), tracer:
         for tensor in tensors_in(copy(images)):
             tracer.freeze(tensor)

@@ -50,7 +50,7 @@ def sparse_pointwise(channels: int, partitions: Sequence[int] | None = None, lay
     chain = nn.Sequential()
     for partition in partitions:
         # makes the first digit the last, that of neighbours; after all layers they are in their order again
-        chain.append(ChannelShuffle(partition))
+        chain.append(ChannelShuffle(partition) if partition < channels else nn.Identity())
         chain.append(nn.Conv2d(channels, channels, 1, groups=channels // partition, bias=False))
     return chain
 
