@@ -13,6 +13,7 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from automl import Architecture, BadInput, Report, Space, Task, Trainer, Trial, TrialFailed
 from automl_evaluators.hardware import Accelerator, Hardware, Precision
+from automl_evaluators.mishaps import free_memory, is_out_of_memory, strides_single_pixels
 
 if TYPE_CHECKING:
     import torch
@@ -106,10 +107,10 @@ class Training(Trainer):
             yield from self._in_a_layout_that_works(trial)
             return
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
         # outside of the handler: an exception raised in it would keep the other's frames, and their tensors, alive
-        _free_memory()
+        free_memory()
         raise TrialFailed("out of memory")
 
     def _in_a_layout_that_works(self, trial: Trial) -> Iterator[Report]:
@@ -168,9 +169,9 @@ class Training(Trainer):
                     raise
             return self._fit(architecture, seed, checkpoint, watch, channels_last=False)
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
-        _free_memory()
+        free_memory()
         raise TrialFailed("out of memory")
 
     def _fit(
@@ -347,7 +348,7 @@ class Training(Trainer):
         )
         data = self._batches(fabric.device)
         threads = self.threads or self._threads(network, multiply_adds)
-        if channels_last and threads != 1 and not self.hardware.is_gpu and _strides_single_pixels(network):
+        if channels_last and threads != 1 and not self.hardware.is_gpu and strides_single_pixels(network):
             channels_last = False
         return Learner(
             network,
@@ -405,37 +406,3 @@ class Training(Trainer):
 
 _SECONDS_BETWEEN_SAVES = 20.0
 _LITTLE_WORK = 4_000_000  # multiply-adds a batch and operation
-
-
-def _strides_single_pixels(network: Module) -> bool:
-    """Return whether a network has what PyTorch 2.13 computes beyond its memory in the channels-last layout.
-
-    That is the gradient of the weights of a strided 1 x 1 convolution, on the CPU with several threads, where the
-    channels are no multiple of 16: batches of odd sizes crash.
-    """
-    from torch.nn import Conv2d
-
-    return any(
-        isinstance(module, Conv2d)
-        and set(module.kernel_size) == {1}
-        and max(module.stride) > 1
-        and (module.in_channels % 16 or module.out_channels % 16)
-        for module in network.modules()
-    )
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Return whether it says so; out of memory is often a plain RuntimeError."""
-    text = str(error)
-    return isinstance(error, MemoryError) or "out of memory" in text or "DefaultCPUAllocator" in text
-
-
-def _free_memory() -> None:
-    """Drop what failed frames held, and what the GPU's allocator kept of it."""
-    import gc
-
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

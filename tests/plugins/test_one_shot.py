@@ -21,7 +21,8 @@ from automl.sharing import SharedWeights, places
 from automl.snapshots import Snapshots
 from automl.testing import check_evaluator, check_strategy, story
 from automl_evaluators.expected_cost import option_costs
-from automl_evaluators.supernet import Supernet, fair, halves, kept
+from automl_evaluators.paths import fair, halves, kept
+from automl_evaluators.supernet import Supernet
 from automl_spaces.darts import DARTS as DARTSSpace
 from automl_spaces.nasbench201 import NASBench201
 from automl_spaces.nasnet import NASNet

@@ -22,7 +22,8 @@ from automl import BadInput, Candidate, Dataset, Limit, Objective, Space, Trial,
 from automl.checkpoint import Checkpoint
 from automl_evaluators.batches import Batches, cut, first, seed_of
 from automl_evaluators.learner import Learner, Recipe
-from automl_evaluators.training import Training, _strides_single_pixels
+from automl_evaluators.mishaps import strides_single_pixels
+from automl_evaluators.training import Training
 from automl_tasks.synthetic import Synthetic
 
 HERE = Path(__file__).parent
@@ -849,5 +850,5 @@ class Shortcut(nn.Module):
 
 
 def test_what_pytorch_computes_beyond_its_memory_channels_last_is_trained_in_the_default_layout():
-    assert _strides_single_pixels(Shortcut(1, 3))
-    assert not _strides_single_pixels(Tiny(3, a_task()))
+    assert strides_single_pixels(Shortcut(1, 3))
+    assert not strides_single_pixels(Tiny(3, a_task()))
