@@ -66,6 +66,7 @@ class Training(Trainer):
     threads: Annotated[int, Ge(1)] | None = None  # of the CPU; null: one for small networks, else all
 
     finishes = True
+    _finishes = False  # that the networks of the space are made of others
 
     @property
     def hardware(self) -> Hardware:
@@ -75,6 +76,7 @@ class Training(Trainer):
         super().start(space, task)
         self._data: tuple[Batches, Batches] | None = None
         self._origins: tuple[int, Origins] | None = None
+        self._finishes = space.finishes
         self._warned = False
         self.hardware.check()
         images = min(len(task.train), self.images or len(task.train))
@@ -87,13 +89,13 @@ class Training(Trainer):
 
     def metrics(self) -> frozenset[str]:
         costs = {"parameters", "multiply_adds", "latency_ms", "latency_torch_ms"}
-        tuned = {"untuned_accuracy"} if self.space.finishes and self.tuning else set()
+        tuned = {"untuned_accuracy"} if self._finishes and self.tuning else set()
         return frozenset({*self.task.metrics(), "train_loss", *costs, *tuned})
 
     @property
     def schedule_length(self) -> int:
         """How many epochs a candidate is trained for at most."""
-        return self.tuning if self.space.finishes else self.epochs
+        return self.tuning if self._finishes else self.epochs
 
     def steps(self) -> int | None:
         return self.schedule_length or None
@@ -144,7 +146,7 @@ class Training(Trainer):
         if learner.epoch >= until:  # a parent that was trained as far, or nothing to train
             yield Report({**learner.validate(), **costs}, until / self.schedule_length if until else 1.0)
             return
-        if self.space.finishes and saved is None:
+        if self._finishes and saved is None:
             costs["untuned_accuracy"] = learner.validate()["accuracy"]
         while learner.epoch < until:
             train_loss = learner.finish_epoch(look_at_the_clock)
@@ -193,7 +195,7 @@ class Training(Trainer):
         if saved is not None and (saved.facts.get("decisions") != decisions or saved.facts.get("seed") != seed):
             raise BadInput(f"{path} is of another architecture or seed: delete it to train from scratch")
         learner, costs = self._learner(architecture, seed, channels_last, saved, seed, checkpoint)
-        if saved is None and self.space.finishes:
+        if saved is None and self._finishes:
             watch(Report({**learner.validate(), **costs}, 0.0))
         last = time.monotonic()
 
@@ -217,7 +219,7 @@ class Training(Trainer):
 
         None for an architecture that cannot be trained.
         """
-        if self.space.finishes:
+        if self._finishes:
             return None  # the network that the others are made of is trained first
         self._batches(self.hardware.fabric().device)  # what is done once, imports included, is not counted
         began = time.monotonic()
@@ -260,7 +262,7 @@ class Training(Trainer):
             seed, channels_last = int(saved.facts["seed"]), bool(saved.facts["channels_last"])
         network = self._network(architecture, seed, channels_last, study_seed, folder)
         costs = self._costs(network)
-        share = self.tuning_rate if self.space.finishes else 1.0
+        share = self.tuning_rate if self._finishes else 1.0
         learner = self._learner_of(network, self.schedule_length, share, seed, channels_last, costs["multiply_adds"])
         if saved is not None:
             learner.restore(saved, "its parent")

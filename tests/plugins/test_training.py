@@ -771,7 +771,7 @@ def test_a_cell_network_is_trained_saved_and_exported_without_its_auxiliary_head
     assert np.abs(found - expected.numpy()).max() < 1e-4
 
 
-@pytest.mark.parametrize(("folder", "changed"), [("evaluator", {}), ("retrain", {"epochs": 25})])
+@pytest.mark.parametrize(("folder", "changed"), [("evaluator", {}), ("retrain", {"epochs": 25, "tuning": 10})])
 def test_the_config_lists_every_field_in_order_with_its_default(folder, changed):
     text = (HERE.parent.parent / "conf" / folder / "training.yaml").read_text(encoding="utf-8")
     listed = yaml.safe_load(text)
