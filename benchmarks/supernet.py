@@ -89,15 +89,13 @@ def textbook(side: int, kind: str) -> Callable[[], Mapping[str, Any]]:
     network = engine.network(hard if kind == "path" else soft)
     leaves = {} if kind == "path" else engine.leaves(soft)
 
-    def one_by_one(mixture: Mixture) -> Callable[..., Any]:
-        def forward(x: torch.Tensor, memo: object = None) -> torch.Tensor:
-            return sum(weight * option(x) for weight, option in zip(mixture.weights, mixture.options, strict=True))
-
-        return forward
+    class OneByOne(Mixture):
+        def forward(self, x: torch.Tensor, memo: object = None) -> torch.Tensor:
+            return sum(weight * option(x) for weight, option in zip(self.weights, self.options, strict=True))
 
     for module in network.modules():
         if isinstance(module, Mixture):
-            module.forward = one_by_one(module)
+            module.__class__ = OneByOne
             module.weights = leaves[module.decision]
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(parameters, lr=0.025, momentum=0.9, weight_decay=3e-4)

@@ -376,7 +376,8 @@ class OneShot:
     ) -> Iterator[None]:
         """Put the networks into training mode with these weights of their mixtures, and draw by seed and place."""
         for network in networks:
-            network.train()
+            if not network.training:  # of thousands of modules it takes a while
+                network.train()
             self.shared.refresh(network)
             for module in network.modules():
                 if isinstance(module, Mixture):

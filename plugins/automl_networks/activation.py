@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 from torch.nn import functional
+
+from automl_networks.abreast import through, weighed
 
 
 class PreActivated(nn.Sequential):
@@ -16,7 +20,9 @@ class PreActivated(nn.Sequential):
     shares_relu = True
 
     def forward(self, x: Tensor, activated: bool = False) -> Tensor:
-        x = x if activated else functional.relu(x)
-        for layer in self:
-            x = layer(x)
-        return x
+        return through(self, x if activated else functional.relu(x))
+
+    @staticmethod
+    def weighed(options: Sequence[PreActivated], x: Tensor, targets: Sequence[int], weights: Tensor) -> list[Tensor]:
+        """Return sums of what they make of one map after its ReLU, each times its weight; targets say into which."""
+        return weighed(options, x, targets, weights)

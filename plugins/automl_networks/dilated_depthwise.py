@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from automl_networks.depthwise import Depthwise
 
 
-class DilatedDepthwise(nn.Conv2d):
-    """A kernel x kernel convolution of each channel by itself, without bias; the size becomes ceil(size / stride).
+class DilatedDepthwise(Depthwise):
+    """A depthwise convolution that is computed in float32 on the CPU where others are in bfloat16.
 
-    On the CPU it is computed in float32 where others are in bfloat16. There PyTorch 2.13, channels-last, with dilation
-    2 or more, stride 1 and a map wider than 28, writes beyond its memory when it computes the gradient of the weights
-    (a crash, or numbers of any size).
+    There PyTorch 2.13, channels-last, with dilation 2 or more, stride 1 and a map wider than 28, writes beyond its
+    memory when it computes the gradient of the weights (a crash, or numbers of any size).
     """
-
-    def __init__(self, channels: int, kernel: int, stride: int = 1, dilation: int = 1) -> None:
-        padding = dilation * (kernel // 2)
-        super().__init__(channels, channels, kernel, stride, padding, dilation, groups=channels, bias=False)
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 -- the word of nn.Conv2d
         if input.is_cpu and torch.is_autocast_enabled("cpu"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from automl_networks.activation import PreActivated
+from automl_networks.depthwise import Depthwise
 from automl_networks.dilated_depthwise import DilatedDepthwise
 
 
@@ -24,7 +25,7 @@ def separable(
         if dilation > 1:
             layers.append(DilatedDepthwise(channels, kernel, step, dilation))
         else:
-            layers.append(nn.Conv2d(channels, channels, kernel, step, kernel // 2, groups=channels, bias=False))
+            layers.append(Depthwise(channels, kernel, step))
         layers += [
             nn.Conv2d(channels, outputs, 1, bias=False),
             nn.BatchNorm2d(outputs),

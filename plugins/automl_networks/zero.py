@@ -9,6 +9,7 @@ class Zero(nn.Module):
     """Zeros of the outputs' channels; the size becomes ceil(size / stride). What adds it up need not compute it."""
 
     is_pure = True
+    is_nothing = True
 
     def __init__(self, outputs: int, stride: int = 1) -> None:
         super().__init__()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from automl.mixture import Mixture
+from automl.mixture import Mixture, mixed
 from automl_networks.activation import PreActivated
 from automl_networks.convolutions import convolution
 from automl_networks.drop_path import ScheduledDropPath
@@ -98,15 +98,19 @@ class CellModule(nn.Module):
     def forward(self, newer: Tensor, older: Tensor) -> Tensor:
         states = [self.inputs[NEWER](newer), self.inputs[OLDER](older)]
         activated: dict[int, Tensor] = {}  # the states after a ReLU, computed once for all that read them so
-        memos: dict[int, dict[str, Tensor]] = {}
+        ready: dict[int, Tensor] = {}  # what mixtures make, of all that read a state at once
         sides: list[Tensor] = []
-        for (state, activates), operation, drop in zip(self.reads, self.operations, self.drops, strict=True):
+        for place, ((state, activates), operation, drop) in enumerate(
+            zip(self.reads, self.operations, self.drops, strict=True)
+        ):
             if activates:
                 if state not in activated:
                     activated[state] = functional.relu(states[state])
                 made = operation(activated[state], activated=True)
             elif isinstance(operation, Mixture):
-                made = operation(states[state], memos.setdefault(state, {}))
+                if place not in ready:
+                    ready.update(self._mixed(state, states[state]))
+                made = ready.pop(place)
             else:
                 made = operation(states[state])
             sides.append(drop(made))
@@ -119,3 +123,12 @@ class CellModule(nn.Module):
                 sides = []
         kept = [module(states[state]) for state, module in zip(self.keep, self.outputs, strict=True)]
         return torch.cat(kept, dim=1) if len(kept) > 1 else kept[0]
+
+    def _mixed(self, state: int, x: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """Yield what each mixture that reads a state makes of it, with its place among the operations."""
+        readers = {
+            place: operation
+            for place, ((read, _), operation) in enumerate(zip(self.reads, self.operations, strict=True))
+            if read == state and isinstance(operation, Mixture)
+        }
+        yield from zip(readers, mixed(list(readers.values()), x), strict=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from automl.mixture import Mixture
+from automl.mixture import Mixture, mixed
 from automl_networks.activation import PreActivated
 from automl_networks.convolutions import convolution
 from automl_networks.pooling import Pool
@@ -36,21 +38,32 @@ class DenseCellModule(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         states = [x]
         activated: dict[int, Tensor] = {}  # the states after a ReLU, computed once for all that read them so
-        memos: dict[int, dict[str, Tensor]] = {}
+        ready: dict[int, Tensor] = {}  # what mixtures make, of all that read a state at once
         terms: list[Tensor] = []
-        for (source, target), operation in zip(EDGES, self.operations, strict=True):
+        for place, ((source, target), operation) in enumerate(zip(EDGES, self.operations, strict=True)):
             if isinstance(operation, PreActivated):
                 if source not in activated:
                     activated[source] = functional.relu(states[source])
                 terms.append(operation(activated[source], activated=True))
             elif isinstance(operation, Mixture):
-                terms.append(operation(states[source], memos.setdefault(source, {})))
+                if place not in ready:
+                    ready.update(self._mixed(source, states[source]))
+                terms.append(ready.pop(place))
             elif not isinstance(operation, Zero):
                 terms.append(operation(states[source]))
             if source == target - 1:
                 states.append(sum(terms[1:], terms[0]) if terms else torch.zeros_like(x))
                 terms = []
         return states[-1]
+
+    def _mixed(self, source: int, x: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """Yield what each mixture that reads a node makes of it, with its edge's place."""
+        readers = {
+            place: operation
+            for place, ((read, _), operation) in enumerate(zip(EDGES, self.operations, strict=True))
+            if read == source and isinstance(operation, Mixture)
+        }
+        yield from zip(readers, mixed(list(readers.values()), x), strict=True)
 
 
 class Residual(nn.Module):
