@@ -22,12 +22,14 @@ class AMC(Pruning):
     decision. Without a budget, errors and costs are weighed by the objective (objective=amc_flops or amc_parameters).
 
     Other settings are as of compressor pruning. Not as in the authors' release: the last bounded width is rounded down,
-    not up, so that the budget is never exceeded; removed channels are removed, not set to zero, in the search too.
+    not up, so that the budget is never exceeded; removed channels are removed, not set to zero, in the search too; and
+    layers are reconstructed for what the network, as pruned before them, gives them, not for what the whole one does.
     """
 
     across: Literal["layers"] = "layers"  # the one way there is
     keep: tuple[Share, Share] = (0.2, 1.0)
     budget: Share | None = 0.5
+    reconstruct: bool = True
     penalty: Literal[0] = 0
     sparse_epochs: Literal[0] = 0
 
@@ -36,6 +38,7 @@ class AMC(Pruning):
             raise BadInput(
                 f"compressor.keep={list(self.keep)} leaves nothing to decide: give two bounds, as [0.2, 1.0]"
             )
+        super().__post_init__()
 
     def context(self, studied: Studied, name: str, decided: Mapping[str, int]) -> Sequence[float]:
         reduced = 1 - studied.channels.cost(decided, self.resource) / studied.channels.cost({}, self.resource)

@@ -21,6 +21,7 @@ from automl_compressors.tracing import Tracer, traced
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import Tensor
     from torch.nn import Module
 
 Resource = Literal["multiply_adds", "parameters"]
@@ -109,6 +110,10 @@ class Channels:
         """Return a copy of the network, as large, in which nothing reads the channels that ``prune`` would remove."""
         return surgery.zeroed(network, self._places(network, kept, ("reads",)))
 
+    def silence(self, network: Module, kept: Mapping[str, Sequence[int]]) -> None:
+        """Make of the network, in place, what ``zeroed`` returns."""
+        surgery.silence(network, self._places(network, kept, ("reads",)))
+
     def check(self, network: Module, kept: Mapping[str, Sequence[int]]) -> Module:
         """Prune the network, and return it if its outputs equal those of the one that ignores the same channels.
 
@@ -116,8 +121,13 @@ class Channels:
         otherwise, naming the layer.
         """
         small = self.prune(network, kept)
+        equality.demand(self.zeroed(network, kept), small, self.image, self.outputs(network, kept))
+        return small
+
+    def outputs(self, network: Module, kept: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, Tensor]]:
+        """Return by layer the dimension of its outputs' channels, from the last, and which of them ``prune`` leaves."""
         places = self._places(network, kept)
-        made = {
+        return {
             name: (
                 -1 - len(layer.kernel),
                 places.get(layer.weight, {}).get(0, torch.arange(layer.outputs, device="cpu")),
@@ -125,8 +135,6 @@ class Channels:
             for name, layer in self.layers.items()
             if self._roles[layer.weight] != "reads"
         }
-        equality.demand(self.zeroed(network, kept), small, self.image, made)
-        return small
 
     def _places(
         self, network: Module, kept: Mapping[str, Sequence[int]], roles: Sequence[Role] = ("makes", "reads", "follows")

@@ -33,10 +33,10 @@ def scores(network: nn.Module, channels: Channels, criterion: str, training: Tra
     if criterion == "bn_scale":
         return {name: _scales(network, group) for name, group in channels.groups.items()}
     power = 1 if criterion == "l1" else 2
-    return {name: _norms(network, group, power) for name, group in channels.groups.items()}
+    return {name: norms(network, group, power) for name, group in channels.groups.items()}
 
 
-def _norms(network: nn.Module, group: Group, power: int) -> Tensor:
+def norms(network: nn.Module, group: Group, power: int) -> Tensor:
     """Return the norm of the weights that make each unit, summed over the layers that make it (Li et al., 2017)."""
     return _summed(network, group, lambda _, weight: weight.abs().pow(power)).pow(1 / power)
 

@@ -15,10 +15,10 @@ from automl.errors import near_miss
 from automl_compressors.budget import Budget, Steps
 
 if TYPE_CHECKING:
-    from torch import Tensor
     from torch.nn import Module
 
     from automl_compressors.channels import Channels
+    from automl_compressors.selection import Kept
 
 Share = Annotated[float, Gt(0), Le(1)]
 Criterion = Literal["l1", "l2", "bn_scale", "taylor", "taylor_weight", "random"]
@@ -94,15 +94,21 @@ class Pruning(Compressor[Plan]):
     over the layers that an addition joins; bn_scale, the size of its scale in batch normalisation (network slimming;
     Liu et al., 2017); taylor, the change of the loss when its activation is removed, to first order, on ``batches``
     batches of training images (Molchanov et al., 2017); taylor_weight, that of its weights (Molchanov et al., 2019);
-    random.
+    random. With ``greedy``, norms of l1 leave out the weights that read channels which earlier layers are rid of.
+
+    With ``reconstruct``, the layers that read channels which went are fitted anew, one after the other, so that their
+    outputs at ``samples`` positions of each image of the ``batches`` are those of the whole network again, as near as
+    least squares come (He, Zhang & Sun, 2017).
 
     With a ``penalty`` the network is first trained for ``sparse_epochs`` more with the penalty times the absolute
     scales in its loss, which drives them apart (network slimming). Layers have multiples of ``round_to`` channels, or
     all. ``whole`` names layers that stay as they are, by patterns as stage1.*; a layer keeps at least ``least`` of its
-    channels. The statistics of batch normalisation are then measured anew on ``recalibrate`` batches.
+    channels. The statistics of batch normalisation are then measured anew on ``recalibrate`` batches, but for a network
+    that was reconstructed, whose layers are fitted to them as they are.
     """
 
     criterion: Criterion = "l1"
+    greedy: bool = False
     across: Literal["uniform", "layers", "global"] = "uniform"
     keep: Share | Annotated[tuple[Share, Share], MinLen(2)] | None = None
     budget: Share | None = 0.5
@@ -111,6 +117,8 @@ class Pruning(Compressor[Plan]):
     least: Annotated[float, Ge(0), Le(1)] = 0.0
     whole: tuple[str, ...] = ()
     batches: Annotated[int, Ge(1)] = 8
+    reconstruct: bool = False
+    samples: Annotated[int, Ge(1)] = 10
     recalibrate: Annotated[int, Ge(0)] = 8
     penalty: Annotated[float, Ge(0)] = 0.0
     sparse_epochs: Annotated[int, Ge(0)] = 5
@@ -121,6 +129,13 @@ class Pruning(Compressor[Plan]):
         low, high = self.bounds
         if low > high:
             raise BadInput(f"compressor.keep=[{low}, {high}] holds nothing: give the lower bound first")
+        if self.greedy and self.criterion != "l1":
+            raise BadInput(f"compressor.greedy=true is of criterion l1, not of {self.criterion}: give one of the two")
+        if self.greedy and self.across == "global":
+            raise BadInput(
+                "compressor.greedy=true scores layer after layer, and compressor.across=global all at once: "
+                "give compressor.across=uniform or layers"
+            )
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -202,22 +217,32 @@ class Pruning(Compressor[Plan]):
     def compress(
         self, network: Module, studied: Studied, plan: Plan, training: Training | None
     ) -> tuple[Module, Mapping[str, Any]]:
-        from automl_compressors.criteria import scores
-        from automl_compressors.selection import best, ranked
+        from automl_compressors.reconstruction import reconstruct
         from automl_compressors.slimming import train_sparse
 
         if training is not None and self.penalty and self.sparse_epochs:
             train_sparse(network, training, self.penalty, self.sparse_epochs)
-        found: Mapping[str, Tensor] = scores(network, studied.channels, self.criterion, training, self.batches)
-        raw = self.criterion == "bn_scale"  # scales of all layers are compared as they are (Liu et al., 2017)
-        kept = ranked(found, studied, plan.share, raw) if plan.widths is None else best(found, dict(plan.widths))
+        kept = self._chosen(network, studied, plan, training)
         smaller = studied.channels.check(network, kept)
-        if training is not None and self.recalibrate:
+        if training is not None and self.reconstruct:
+            reconstruct(network, smaller, studied.channels, kept, training, self.batches, self.samples)
+        elif training is not None and self.recalibrate:
             training.recalibrate(smaller, self.recalibrate)
         widths = {name: len(units) for name, units in kept.items()}
         groups = studied.channels.groups
         shares = {name: widths.get(name, group.units) / group.units for name, group in groups.items()}
         return smaller, {"input": list(studied.input), "widths": widths, "kept": shares}
+
+    def _chosen(self, network: Module, studied: Studied, plan: Plan, training: Training | None) -> Kept:
+        """Return the units of each group that stay."""
+        from automl_compressors.criteria import scores
+        from automl_compressors.selection import best, greedy, ranked
+
+        if self.greedy and plan.widths is not None:
+            return greedy(network, studied.channels, dict(plan.widths))
+        found = scores(network, studied.channels, self.criterion, training, self.batches)
+        raw = self.criterion == "bn_scale"  # scales of all layers are compared as they are (Liu et al., 2017)
+        return ranked(found, studied, plan.share, raw) if plan.widths is None else best(found, dict(plan.widths))
 
     def rebuild(self, network: Module, form: Mapping[str, Any]) -> Module:
         from automl_compressors.channels import Channels

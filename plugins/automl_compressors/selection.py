@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from automl_compressors.criteria import norms
+
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.nn import Module
 
+    from automl_compressors.channels import Channels
     from automl_compressors.pruning import Studied
 
 Kept = dict[str, list[int]]  # the units of each group, rising
@@ -16,6 +20,18 @@ Kept = dict[str, list[int]]  # the units of each group, rising
 def best(scores: Mapping[str, Tensor], widths: Mapping[str, int]) -> Kept:
     """Return so many units of each group, those of the highest scores; of equals the first."""
     return {name: _first(scores[name], width) for name, width in widths.items()}
+
+
+def greedy(network: Module, channels: Channels, widths: Mapping[str, int]) -> Kept:
+    """Return so many units of each group, those of the largest L1 norms, in the order of the network.
+
+    Norms leave out the kernels that read channels which went before (Li et al., 2017).
+    """
+    heard, kept = channels.zeroed(network, {}), Kept()
+    for name, width in widths.items():
+        kept |= best({name: norms(heard, channels.groups[name], 1)}, {name: width})
+        channels.silence(heard, {name: kept[name]})
+    return kept
 
 
 def ranked(scores: Mapping[str, Tensor], studied: Studied, share: float | None, raw: bool) -> Kept:

@@ -39,19 +39,20 @@ def pruned(network: nn.Module, kept: Kept) -> nn.Module:
 
 def zeroed(network: nn.Module, kept: Kept) -> nn.Module:
     """Return a copy, as large, with zeros in all but these places of its parameters."""
+    made = replaced(network, lambda name, tensor: tensor.detach().clone() if name in kept else None)
+    silence(made, kept)
+    return made
 
-    def change(name: str, tensor: Tensor) -> Tensor | None:
-        if name not in kept:
-            return None
-        new = tensor.detach().clone()
-        for dim, places in kept[name].items():
-            for part, stay in _by_groups(new, places):
+
+@torch.no_grad()
+def silence(network: nn.Module, kept: Kept) -> None:
+    """Fill all but these places of its parameters with zeros."""
+    for name, tensor in tensors(network):
+        for dim, places in kept.get(name, {}).items():
+            for part, stay in _by_groups(tensor, places):
                 gone = torch.ones(tensor.shape[dim], dtype=torch.bool, device="cpu")
                 gone[stay] = False
                 part.index_fill_(dim, gone.nonzero().flatten().to(tensor.device), 0)
-        return new
-
-    return replaced(network, change)
 
 
 def tensors(network: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -16,7 +16,7 @@ from automl_compressors.budget import Budget, Steps
 from automl_compressors.channels import Channels
 from automl_compressors.criteria import scores
 from automl_compressors.pruning import Pruning
-from automl_compressors.selection import best
+from automl_compressors.selection import best, greedy
 from automl_tasks.synthetic import Synthetic
 from given import Given, Lending, plain, residual, without_norm
 
@@ -113,6 +113,51 @@ def test_a_filter_of_zeros_goes_first():
     channels = Channels.of(network, (3, 8, 8))
     kept = best(scores(network, channels, "l1", None, 1), {"0": channels.groups["0"].units - 1})
     assert 5 not in kept["0"]
+
+
+def norms_left(network, channels, kept):
+    """Return by group the l1 norms of the filters that stay, without the inputs that went."""
+    found = scores(channels.zeroed(network, kept), channels, "l1", None, 1)
+    return {name: found[name][units].sum() for name, units in kept.items()}
+
+
+def test_a_greedy_choice_looks_only_at_inputs_that_are_left():
+    network = nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU(), nn.Conv2d(2, 2, 1), nn.ReLU(), nn.Conv2d(2, 2, 1))
+    with torch.no_grad():
+        network[0].weight.copy_(torch.tensor([1.0, 9.0])[:, None, None, None])
+        network[2].weight.copy_(torch.tensor([[9.0, 1.0], [1.0, 2.0]])[:, :, None, None])
+    channels = Channels.of(network, (3, 8, 8))
+    widths = {"0": 1, "2": 1}
+    assert best(scores(network, channels, "l1", None, 1), widths) == {"0": [1], "2": [0]}
+    assert greedy(network, channels, widths) == {"0": [1], "2": [1]}
+    smaller, _ = finished(network, Pruning(keep=0.5, budget=None, greedy=True))
+    assert smaller[2].weight.flatten().tolist() == [2.0]
+
+
+@pytest.mark.parametrize("make", [plain, residual])
+def test_greedy_norms_of_what_is_left_are_at_most_the_independent_ones(make):
+    network = make()
+    channels = Channels.of(network, (3, 8, 8))
+    alone = scores(network, channels, "l1", None, 1)
+    for seed in range(5):
+        rng = random.Random(seed)
+        widths = {name: rng.randint(1, group.units) for name, group in channels.groups.items()}
+        independent, chosen = best(alone, widths), greedy(network, channels, widths)
+        left = norms_left(network, channels, chosen)
+        assert all(left[name] <= alone[name][units].sum() * (1 + 1e-6) for name, units in independent.items())
+        first, second = list(channels.groups)[:2]
+        assert chosen[first] == independent[first]
+        assert left[second] >= norms_left(network, channels, independent)[second] * (1 - 1e-6)
+
+
+def test_greedy_keeps_to_the_widths_that_were_decided():
+    network = residual()
+    smaller, architecture = finished(network, Pruning(greedy=True, across="layers", budget=0.5))
+    widths = dict(architecture.blueprint.plan.widths)
+    assert {name: len_of(smaller, name) for name in widths} == widths
+    whole, _ = finished(network, Pruning(greedy=True, keep=1.0, budget=None, recalibrate=0))
+    images = torch.rand(4, 3, 8, 8)
+    assert torch.equal(whole.eval()(images), network.eval()(images))
 
 
 def test_taylor_is_the_gradient_of_a_gate_for_each_image():
@@ -237,6 +282,12 @@ def test_what_is_loaded_again_has_the_same_shape():
         (lambda: Pruning("bn_scale"), without_norm, "looks at the scales of batch normalisation, and '0' has none"),
         (lambda: Pruning(keep=None, budget=None), plain, "compressor.keep and compressor.budget are both null"),
         (lambda: Pruning(keep=(0.9, 0.3)), plain, r"compressor.keep=\[0.9, 0.3\] holds nothing"),
+        (lambda: Pruning(greedy=True, criterion="l2"), plain, "compressor.greedy=true is of criterion l1, not of l2"),
+        (
+            lambda: Pruning(greedy=True, across="global"),
+            plain,
+            "greedy=true scores layer after layer, and .*global",
+        ),
         (lambda: Pruning(penalty=1e-4), without_norm, "has no batch normalisation with scales"),
         (
             Pruning,
