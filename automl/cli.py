@@ -128,7 +128,8 @@ def _close(experiment: Any) -> None:
         )
     if "knee" in summary:
         goals = " and ".join(objective.metric for objective in study.objectives)
-        print(f"{len(summary['front'])} trials on the front of {goals}; its knee is trial {summary['knee']}")
+        front = len(summary["front"])
+        print(f"{front} trial{'s' * (front > 1)} on the front of {goals}; its knee is trial {summary['knee']}")
     if study.failed:
         from automl.trial import by_reason
 
@@ -160,7 +161,7 @@ def _run(sweep: Any) -> int:
     return int(
         sweep.run(
             lambda words, create: _exit_code(lambda: _experiment(words, create)),
-            lambda folder: _exit_code(lambda: _go_on(str(folder), [])),
+            lambda folder, words: _exit_code(lambda: _go_on(str(folder), words)),
         )
     )
 
@@ -176,9 +177,10 @@ def _resume(words: list[str]) -> int:
     if given.run is not None and (Path(given.run) / "sweep.json").is_file():
         from automl.sweeps import Sweep
 
-        if given.settings:
-            raise BadInput(f"{given.run} is a sweep, which goes on as it was: leave out {given.settings[0]}")
-        return _run(Sweep.read(Path(given.run)))
+        settings, target = _target(given.settings)
+        if settings:
+            raise BadInput(f"{given.run} is a sweep, which goes on as it was: leave out {settings[0]}")
+        return _run(Sweep.read(Path(given.run), target))
     return _go_on(given.run, given.settings)
 
 
@@ -251,7 +253,7 @@ def _measure(words: list[str]) -> int:
         folders, target = _target(given.words)
         if len(folders) > 1:
             raise BadInput(f"one run is measured at a time: leave out {printable(folders[1])}")
-        folder = runs.find(next(iter(folders), None), runs.root())
+        folder = runs.find_network(next(iter(folders), None), runs.root())
         found = measuring.measured_run(folder, target=target, timed=timed, **how)
     print(found.as_json() if given.json else found.as_text())
     return 0
@@ -306,7 +308,7 @@ def _predict(words: list[str]) -> int:
     from automl import runs
     from automl.final import load, predict
 
-    network = load(runs.find(given.run, runs.root()), target=target)
+    network = load(runs.find_network(given.run, runs.root()), target=target)
     for path in given.image:
         shares = predict(network, Path(path))
         if given.json:
@@ -338,7 +340,7 @@ def _plugins(words: list[str]) -> int:
 
 def _explain(words: list[str]) -> int:
     parser = _parser("explain", "Say what a component is, and what its settings are.")
-    parser.add_argument("kind", help="space, strategy, evaluator, task or tracker")
+    parser.add_argument("kind", help="space, strategy, evaluator, compressor, task or tracker")
     parser.add_argument("name")
     given = parser.parse_args(words)
     from automl.explain import explain

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from random import Random
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -143,14 +144,14 @@ class Compressed(Space[Pressed]):
             return self._studied[origin]
         import torch
 
-        with torch.device("meta"):
-            network = self._bare(origin.blueprint, self._task)
         try:
+            with torch.device("meta"):
+                network = self._bare(origin.blueprint, self._task)
             studied = self.compressor.study(network, self._task)
-        except BadInput as error:
+        except Exception as error:  # whatever it is, it is this network's: the search goes on with others
             if not origin.values:
                 raise
-            studied = error
+            studied = error if isinstance(error, BadInput) else BadInput(f"{type(error).__name__}: {error}")
         self._studied[origin] = studied
         if len(self._studied) > KEPT:
             self._studied.popitem(last=False)
@@ -195,6 +196,13 @@ class Compressed(Space[Pressed]):
     def canonical(self, blueprint: Pressed) -> Hashable:
         form = self.space.canonical(blueprint.origin.blueprint)
         return blueprint.origin if form is None else form, blueprint.plan
+
+    def exceeds(self, number: int) -> bool:
+        """Say whether the networks alone are more than so many: to run through them is to study each."""
+        try:
+            return next(islice(self.space.enumerate(), number, None), None) is not None
+        except BadInput:  # a decision over real numbers: there is no end of them
+            return True
 
     def graph(self, blueprint: Pressed) -> Mapping[str, Sequence[tuple[str, str, str]]]:
         return self.space.graph(blueprint.origin.blueprint)

@@ -134,11 +134,29 @@ def change(config: DictConfig, words: Sequence[str], sweep: str | None = None) -
     return config
 
 
+def refuse_choices(config: DictConfig, words: Sequence[str]) -> None:
+    """Raise BadInput for a word that would choose another component than the config has."""
+    from omegaconf import DictConfig
+
+    for word in words:
+        key = word.partition("=")[0].lstrip("+~")
+        if isinstance(config.get(key), DictConfig):
+            raise BadInput(
+                f"{printable(word)} chooses another {key}, and a run goes on with its own: leave it out, or start "
+                "a new run"
+            )
+
+
 def resolved(config: DictConfig) -> dict[str, Any]:
-    """Return the config as plain values, interpolations resolved."""
+    """Return the config as plain values, interpolations resolved; raises BadInput where one is missing."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    for key in sorted(OmegaConf.missing_keys(config)):
+        group, place = key.partition(".")[0], key.rpartition(".")[0]
+        name = OmegaConf.select(config, f"{place}.name") if place else None
+        what = f"; automl explain {group} {printable(str(name))} says what it may be" if name else ""
+        raise BadInput(f"{key} is missing: type {key}=VALUE{what}")
     try:
         values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:

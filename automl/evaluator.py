@@ -66,6 +66,10 @@ class Evaluator(ABC):
         """
         return None
 
+    def rests_on(self) -> frozenset[str]:
+        """Return the settings of ``trainer`` on which rests what is reported: none of them, unless it trains for it."""
+        return frozenset()
+
     def steps(self) -> int | None:
         """Return in how many steps (epochs) the full schedule can be cut, for work that can be gone on with.
 
@@ -153,6 +157,9 @@ class Wrapper(Evaluator):
 
     def metrics(self) -> frozenset[str] | None:
         return self.inner.metrics()
+
+    def rests_on(self) -> frozenset[str]:
+        return self.inner.rests_on()
 
     def steps(self) -> int | None:
         return self.inner.steps()

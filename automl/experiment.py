@@ -104,15 +104,15 @@ class Experiment:
                 f"strategy {self.names['strategy']} follows one objective, and here are {len(self.objectives)}: "
                 "type objective=mnasnet, which makes one of two, or strategy=nsga2"
             )
-        if self.strategy.gradients and not self.evaluator.differentiable:
-            raise BadInput(
-                f"strategy {self.names['strategy']} learns from gradients, and evaluator {self.names['evaluator']} "
-                "reports none: type evaluator=supernet, or strategy=reinforce, which learns from scores"
-            )
         if self.strategy.gradients and not self.space.relaxes:
             raise BadInput(
                 f"strategy {self.names['strategy']} asks for all operations at once, of which no compressor makes a "
                 "smaller network: type strategy=evolution, or leave the compressor out"
+            )
+        if self.strategy.gradients and not self.evaluator.differentiable:
+            raise BadInput(
+                f"strategy {self.names['strategy']} learns from gradients, and evaluator {self.names['evaluator']} "
+                "reports none: type evaluator=supernet, or strategy=reinforce, which learns from scores"
             )
         if self.space.finishes and not self.evaluator.finishes:
             raise BadInput(
@@ -122,6 +122,9 @@ class Experiment:
         self.evaluator.objectives, self.evaluator.limits = self.objectives, self.limits
         self.evaluator.trainer = self.trainer
         self.evaluator.start(self.space, self.task)
+        if rested := self.evaluator.rests_on():
+            retrain = self.final["retrain"] or {}
+            self.heading["retrain"] = {key: value for key, value in retrain.items() if key in ("name", *rested)}
         reported = self.evaluator.metrics()
         if reported is None:
             return
@@ -297,6 +300,8 @@ class Experiment:
 
     def _planned(self) -> int:
         """Return how many trials there are at most: one an architecture where the space has fewer than trials."""
+        if self.space.exceeds(self.trials):
+            return self.trials
         try:
             return sum(1 for _ in islice(self.space.enumerate(), self.trials))
         except BadInput:
@@ -322,7 +327,9 @@ def resuming(
     """
     registry = registry or Registry()
     folder = runs.find(path, runs.root())
-    config = configs.change(configs.read(folder / "config.yaml"), words)
+    config = configs.read(folder / "config.yaml")
+    configs.refuse_choices(config, words)
+    config = configs.change(config, words)
     again = f"automl resume {folder} space.target=package.module:factory"
     trust.refuse_missing(configs.unresolved(config)["space"], str(folder), again)
     run = runs.Run(folder)

@@ -8,7 +8,7 @@ import json
 import random
 
 from automl.errors import AutoMLError
-from automl.plugins import Kind, Registry, allowed, settings
+from automl.plugins import Kind, Registry, allowed, construct, settings
 from automl.space import Space
 
 
@@ -36,7 +36,7 @@ def explain(kind: Kind, name: str, registry: Registry | None = None) -> str:
 
 def _decisions(space_class: type[Space[object]]) -> list[str]:
     try:
-        space = space_class()
+        space: Space[object] = construct(space_class, {}, "space")
         size = space.size()
         architecture = space.sample(random.Random(0))
     except (TypeError, AutoMLError) as error:

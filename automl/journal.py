@@ -143,9 +143,11 @@ def _compare(path: Path, expected: Mapping[str, Any], found: Mapping[str, Any]) 
     wanted, there = expected["study"], found.get("study")
     if wanted == there:
         return
-    keys = [*wanted, *(key for key in there if key not in wanted)] if isinstance(there, dict) else ["study"]
-    key = next(key for key in keys if not isinstance(there, dict) or there.get(key) != wanted.get(key))
+    place = []
+    while isinstance(wanted, dict) and isinstance(there, dict):
+        place.append(next(key for key in {**wanted, **there} if there.get(key) != wanted.get(key)))
+        wanted, there = wanted.get(place[-1]), there.get(place[-1])
     raise JournalError(
-        f"{path} is of another study: its {key} is {there.get(key) if isinstance(there, dict) else there!r}, "
-        f"asked for is {wanted.get(key)!r}; resume it with its own settings, or start a new run"
+        f"{path} is of another study: its {'.'.join(place) or 'study'} is {there!r}, asked for is {wanted!r}; "
+        "resume it with its own settings, or start a new run"
     )

@@ -65,6 +65,8 @@ class Known:
     def _count(self, limit: int) -> float:
         """Return how many different architectures there are; infinity where there are more than the limit."""
         keys = set()
+        if self._space.exceeds(limit):
+            return inf
         try:
             for number, architecture in enumerate(self._space.enumerate()):
                 if number == limit:

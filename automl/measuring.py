@@ -20,7 +20,7 @@ from annotated_types import Ge
 from automl import config as configs
 from automl import deploy, measure, runs
 from automl.decisions import Architecture
-from automl.errors import BadInput, printable
+from automl.errors import BadInput, TrialFailed, printable
 from automl.final import load
 from automl.layers import Guidelines, Layer, Profile, profile
 from automl.plugins import Registry, check
@@ -49,9 +49,13 @@ class Measured:
 
 @dataclass(frozen=True)
 class Measurement:
-    """The networks of one space, measured alike; ``chosen`` says which of its architectures they are."""
+    """The networks of one space, measured alike; ``chosen`` says which of its architectures they are.
+
+    ``compressor`` is what made them smaller, None where nothing did.
+    """
 
     space: str
+    compressor: str | None
     chosen: str
     image: Image
     classes: int
@@ -66,8 +70,9 @@ class Measurement:
     def as_text(self) -> str:
         """Return it for reading: one network layer by layer, several in a row each."""
         size = " x ".join(map(str, self.image))
+        compressor = "" if self.compressor is None else f", compressor {printable(self.compressor)}"
         lines = [
-            f"Space {printable(self.space)}, {self.chosen}",
+            f"Space {printable(self.space)}{compressor}, {self.chosen}",
             f"Images of {size}, {self.classes:,} classes, batch {self.batch}",
         ]
         if len(self.networks) == 1:
@@ -89,7 +94,8 @@ def measured_run(
     task = _task(deployed.input, len(deployed.classes))
     network = _measured(deployed.network, description["decisions"], task, batch, threads, timed)
     chosen = f"the network of {printable(folder.name)}"
-    return Measurement(description["space"]["name"], chosen, task.input, task.outputs, batch, threads, (network,))
+    names = _names(description["space"])
+    return Measurement(*names, chosen, task.input, task.outputs, batch, threads, (network,))
 
 
 def measured_space(
@@ -103,17 +109,18 @@ def measured_space(
 ) -> Measurement:
     """Measure the networks of the space that the words of a command line describe, untrained.
 
-    They are for the task's images and classes where the words name a task, else for 3 x 224 x 224 and 1,000, unless
-    told. All architectures are measured where they are at most sixteen, else one, drawn by the seed. Raises BadInput
-    for what does not fit.
+    With a compressor they are those made smaller, by the scores of weights that the seed draws where the space has
+    none. They are for the task's images and classes where the words name a task, else for 3 x 224 x 224 and 1,000,
+    unless told. All architectures are measured where they are at most sixteen, else one, drawn by the seed. Raises
+    BadInput for what does not fit.
     """
     registry = Registry()
     values = configs.resolved(configs.compose(words, registry))
     seed = check(values.get("seed"), Annotated[int, Ge(0)] | None, "seed")
     seed = secrets.randbelow(1 << 31) if seed is None else seed
-    space: Space[Any] = registry.build(
-        "space", {key: value for key, value in values["space"].items() if key != "final"}
-    )
+    plain = {key: value for key, value in values["space"].items() if key != "final"}
+    settings = configs.compressed(plain, values.get("compressor"))
+    space: Space[Any] = registry.build("space", settings)
     if any(re.match(r"task[=.]", word) for word in words):
         given = registry.build("task", values["task"])
         given.prepare(seed)
@@ -126,13 +133,13 @@ def measured_space(
         space.check(task)
         architectures, chosen = _choose(space, seed)
         with _fitting(task, batch):
-            built = [(architecture, space.build(architecture.blueprint, task)) for architecture in architectures]
-    except BadInput as error:
+            built = [(architecture, _built(space, architecture, task, seed)) for architecture in architectures]
+    except (BadInput, TrialFailed) as error:
         raise BadInput(f"{error}{whence if 'image' in str(error) else ''}") from error
     networks = [
         _measured(network, architecture.to_json(), task, batch, threads, timed) for architecture, network in built
     ]
-    return Measurement(values["space"]["name"], chosen, task.input, task.outputs, batch, threads, networks)
+    return Measurement(*_names(settings), chosen, task.input, task.outputs, batch, threads, networks)
 
 
 def image_of(text: str) -> Image:
@@ -153,10 +160,26 @@ def _task(image: Image, classes: int) -> Any:
     return SimpleNamespace(input=image, outputs=classes, classes=names, mean=[0.0] * channels, std=[1.0] * channels)
 
 
+def _names(space: Mapping[str, Any]) -> tuple[str, str | None]:
+    """Return the name of the space of these settings, and that of the compressor around it; None without one."""
+    if "compressor" in space:
+        return space["space"]["name"], space["compressor"]["name"]
+    return space["name"], None
+
+
+def _built(space: Space[Any], architecture: Architecture, task: Any, seed: int) -> Module:
+    """Return the network, its weights drawn by the seed."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return space.build(architecture.blueprint, task)
+
+
 def _choose(space: Space[Any], seed: int) -> tuple[list[Architecture], str]:
     """Return the architectures to measure, and which they are in words."""
     try:
-        found = list(islice(space.enumerate(), MOST + 1))
+        found = [] if space.exceeds(MOST) else list(islice(space.enumerate(), MOST + 1))
     except BadInput:  # a decision over real numbers, to which there is no end
         found = []
     if 0 < len(found) <= MOST:

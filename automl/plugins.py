@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 import pluggy
+from annotated_types import MinLen
 
 from automl import hookspecs
 from automl.errors import AutoMLError, BadInput, PluginError, near_miss
@@ -230,7 +231,7 @@ def allowed(hint: object) -> str:
     """Return in words what a setting with this annotation may be."""
     if typing.get_origin(hint) is typing.Annotated:
         base, *bounds = typing.get_args(hint)
-        return ", ".join([allowed(base), *(_bound(bound) for bound in bounds)])
+        return ", ".join([allowed(base), *(_bound(bound) for bound in bounds if not isinstance(bound, MinLen))])
     if typing.get_origin(hint) is typing.Literal:
         options = [str(option) for option in typing.get_args(hint)]
         return options[0] if len(options) == 1 else f"one of {', '.join(options)}"
@@ -238,6 +239,8 @@ def allowed(hint: object) -> str:
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         words = [allowed(part) for part in parts if part is not type(None)]
         return " or ".join([*words, "null"] if type(None) in parts else words)
+    if typing.get_origin(hint) is tuple and parts[-1] is not Ellipsis:
+        return f"a list of {len(parts)}: {'; '.join(dict.fromkeys(map(allowed, parts)))}"
     if typing.get_origin(hint) in (tuple, list):
         return f"a list of {allowed(parts[0])}"
     within = _kind_of(hint)

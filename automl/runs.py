@@ -66,6 +66,16 @@ def find(path: str | None, root: Path) -> Path:
     return folder
 
 
+def find_network(path: str | None, root: Path) -> Path:
+    """Return the folder of a network: a run's, the latest where no path is given, or ``before`` within one.
+
+    Raises BadInput where it is none.
+    """
+    if path is not None and (Path(path).expanduser() / "architecture.json").is_file():
+        return Path(path).expanduser()
+    return find(path, root)
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file of a run folder; raises BadInput for anything else."""
     try:

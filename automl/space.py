@@ -229,6 +229,10 @@ class Space(ABC, Generic[Blueprint]):
                 return
             path[-1][0] += 1
 
+    def exceeds(self, number: int) -> bool:
+        """Say whether it is plain, without running through them, that there are more architectures than so many."""
+        return False
+
     def size(self) -> int | float:
         """Return the number of architectures: an int where counted, a float where estimated (Knuth, 1975).
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from automl import runs
-from automl.config import command
-from automl.errors import BadInput
+from automl import runs, trust
+from automl.config import command as typed
+from automl.errors import BadInput, printable
 from automl.files import make_folder, write_json
 
 SCHEMA = 1
@@ -19,55 +19,81 @@ class Sweep:
     """The jobs of a sweep, the folder of each inside the sweep's own, and how they ended; kept in ``sweep.json``."""
 
     def __init__(self, root: Path, command: str, jobs: Sequence[Sequence[str]]) -> None:
-        """Plan a sweep under ``root``; its folder is made when the first job needs one."""
+        """Plan a sweep under ``root``; its folder is made when the first job needs one.
+
+        Raises BadInput where jobs differ in the code that they name, which is typed but once to go on with them.
+        """
+        targets = dict.fromkeys(word for words in jobs for word in _code(words))
+        if len(targets) > 1:
+            raise BadInput(
+                f"a sweep has one {trust.WORD[:-1]}, and here are {', '.join(targets)}: start a sweep for each, or "
+                "name one factory and sweep over what it takes, space.arguments"
+            )
         self._root = root
         self.folder: Path | None = None
         self.command = command
-        self.jobs: list[dict[str, Any]] = [{"words": list(words), "folder": None, "exit": None} for words in jobs]
+        self.jobs: list[dict[str, Any]] = [
+            {"words": list(words), "folder": None, "exit": None, "command": typed(words)} for words in jobs
+        ]
 
     @classmethod
-    def read(cls, folder: Path) -> Sweep:
-        """Return the sweep of a folder, to be gone on with; raises BadInput where sweep.json is damaged."""
+    def read(cls, folder: Path, target: str | None = None) -> Sweep:
+        """Return the sweep of a folder, to be gone on with; raises BadInput where sweep.json is damaged.
+
+        Where its jobs name code of the user's, ``target`` names it again: what the file has is not run.
+        """
         found = runs.read_json(folder / "sweep.json")
         try:
             sweep = cls(
-                folder.parent, str(found["command"]), [[str(word) for word in job["words"]] for job in found["jobs"]]
+                folder.parent,
+                str(found["command"]),
+                [trust.words_without([str(word) for word in job["words"]], target) for job in found["jobs"]],
             )
             for job, known in zip(sweep.jobs, found["jobs"], strict=True):
                 inside = None if known["folder"] is None else Path(str(known["folder"])).name  # never outside of it
                 job |= {"folder": inside, "exit": known["exit"]}
+                job["command"] = printable(str(known.get("command", job["command"])))
         except (KeyError, TypeError) as error:
             raise BadInput(f"{folder / 'sweep.json'} is no list of jobs ({error}): start the sweep again") from error
         sweep.folder = folder
+        named = any(_code(job["words"]) for job in sweep.jobs)
+        if named and target is None and any(job["exit"] != 0 for job in sweep.jobs):
+            raise BadInput(
+                f"the jobs of {folder} run code of yours, which is named anew each time: type automl resume "
+                f"{shlex.quote(str(folder))} {trust.WORD}package.module:factory"
+            )
+        if target is not None and not named:
+            raise BadInput(f"no job of {folder} runs code of yours: leave out {trust.WORD}{printable(target)}")
         return sweep
 
     def run(
         self,
         start: Callable[[list[str], Callable[[str], Path]], int],
-        go_on: Callable[[Path], int],
+        go_on: Callable[[Path, list[str]], int],
     ) -> int:
         """Run every job that is not done, whatever another does, and end with a line a job.
 
-        ``start`` is given the words of a job and what makes its folder, ``go_on`` the folder of one begun before;
-        both return an exit code. Returns 0 where all are done, 2 where all others were bad input, else 1.
+        ``start`` is given the words of a job and what makes its folder, ``go_on`` the folder of one begun before, and
+        the words that are typed again; both return an exit code. Returns 0 where all are done, 2 where all others were
+        bad input, else 1.
         """
         try:
             for number, job in enumerate(self.jobs):
                 if job["exit"] == 0:
                     continue
-                print(f"[{number + 1}/{len(self.jobs)}] {command(job['words'])}", flush=True)
+                print(f"[{number + 1}/{len(self.jobs)}] {job['command']}", flush=True)
                 begun = self._begun(job)
                 if begun is None:
                     job["exit"] = start(job["words"], lambda label, number=number: self._make(number, label))  # type: ignore[misc]
                 else:
-                    job["exit"] = go_on(begun)
+                    job["exit"] = go_on(begun, _code(job["words"]))
                 self._write()
         finally:
             print()
             for job in self.jobs:
                 code = job["exit"]
                 ended = "not done" if code is None else "done" if code == 0 else f"exit {code}"
-                print(f"{ended:<10}{command(job['words'])}")
+                print(f"{ended:<10}{job['command']}")
             if self.folder is not None:
                 self._write()
                 print(f"Compare them: automl compare {shlex.quote(str(self.folder))} --out comparison")
@@ -97,5 +123,10 @@ class Sweep:
 
     def _write(self) -> None:
         if self.folder is not None:
-            jobs = [{**job, "command": command(job["words"])} for job in self.jobs]
+            jobs = [{**job, "words": trust.words_without(job["words"])} for job in self.jobs]
             write_json(self.folder / "sweep.json", {"schema": SCHEMA, "command": self.command, "jobs": jobs})
+
+
+def _code(words: Sequence[str]) -> list[str]:
+    """Return those of the words that name code."""
+    return [word for word in words if word.startswith(trust.WORD)]

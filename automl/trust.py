@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from automl.errors import BadInput, printable
 
 KEY = "target"  # of space=module: package.module:factory
+WORD = f"space.{KEY}="  # how it is typed
 ASKED = "???"  # what stands for it in every file
 
 
@@ -49,6 +50,11 @@ def refuse_missing(values: Any, what: str, how: str) -> None:
         if key == KEY and value == ASKED:
             raise BadInput(f"the network of {what} is made by code of yours, which is named anew each time: type {how}")
         refuse_missing(value, what, how)
+
+
+def words_without(words: Sequence[str], target: str | None = None) -> list[str]:
+    """Return the words of a command line with that factory, or what asks for one, in the place of what was typed."""
+    return [WORD + (target or ASKED) if word.startswith(WORD) else word for word in words]
 
 
 def _filled(values: Any, target: str) -> Any:

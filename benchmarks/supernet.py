@@ -1,6 +1,6 @@
 """What a step of a one-shot search costs, beside the textbook form of the same network in the same run.
 
-    python benchmarks/supernet.py [--json FILE] [--sides 16 32] [--steps 3] [--rounds 2]
+    python benchmarks/supernet.py [--json FILE] [--sides 16 32] [--kinds first] [--steps 3] [--rounds 2]
 
 The search network of DARTS (16 channels, 8 cells, eight operations an edge, batches of 64). The textbook form calls
 every operation of every edge one by one, in the default layout, and takes the gradients of everything in both halves of
@@ -183,10 +183,10 @@ def run(name: str, side: int, kind: str, steps: int) -> dict[str, Any]:
     return {"seconds": statistics.median(seconds), "megabytes": grown, "told": told}
 
 
-def compare(sides: Sequence[int], steps: int, rounds: int) -> list[dict[str, Any]]:
+def compare(sides: Sequence[int], kinds: Sequence[str], steps: int, rounds: int) -> list[dict[str, Any]]:
     rows = []
     for side in sides:
-        for kind in KINDS:
+        for kind in kinds:
             best: dict[str, dict[str, Any]] = {}
             for _ in range(rounds):
                 for name in CONTESTANTS:
@@ -227,6 +227,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--sides", type=int, nargs="+", default=[16, 32])
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--run", nargs=3, help=argparse.SUPPRESS)
@@ -235,7 +236,7 @@ def main() -> None:
         name, side, kind = given.run
         print(json.dumps(run(name, int(side), kind, given.steps)))
         return
-    rows = compare(given.sides, given.steps, given.rounds)
+    rows = compare(given.sides, given.kinds, given.steps, given.rounds)
     if given.json:
         given.json.write_text(json.dumps(rows, indent=1) + "\n")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import resource
 import signal
 import sys
 import time
@@ -22,8 +23,10 @@ from automl.plugins import Registry
 from automl.snapshots import Snapshots
 from automl.study import Study
 from automl.testing import NO_TASK, ConditionalSpace, story
+from automl_evaluators import training
 
 SETTINGS = {"ddpg": {"hidden": 16, "batch": 16, "warmup": 10}}  # so that most of the trials learn
+sys.path.append(str(Path(__file__).parent / "toys"))
 
 
 @dataclass
@@ -67,6 +70,16 @@ def study(kind: str, folder: Path) -> Study:
         supernet = registry.build("evaluator", shared)
         snapshots = Snapshots(folder / "snapshots", seconds=0.1)
         return Study(space, strategy, supernet, task, trials=20, seed=3, journal=journal, snapshots=snapshots)
+    if kind.startswith("amc"):
+        training._SECONDS_BETWEEN_SAVES = 0.0  # of the network that is made smaller, which takes half of the time
+        task = registry.build("task", {"name": "synthetic", "count": 60, "channels": 3, "labels": 4, "batch_size": 16})
+        task.prepare(0)
+        network = {"name": "module", "target": "given:plain"}
+        space = registry.build("space", {"name": "compressed", "space": network, "compressor": {"name": "amc"}})
+        space.check(task)
+        tuned = registry.build("evaluator", {"name": "training", "epochs": 12, "tuning": 1, "accelerator": "cpu"})
+        tuned.folder = folder
+        return Study(space, strategy, tuned, task, trials=6, seed=3, journal=journal)
     evaluator: Evaluator = Stepped()
     if kind.startswith("hyperband"):
         evaluator = registry.build("evaluator", {"name": "hyperband", "inner": "training"})
@@ -75,19 +88,32 @@ def study(kind: str, folder: Path) -> Study:
     return Study(ConditionalSpace(), strategy, evaluator, NO_TASK, trials=60, seed=3, journal=journal)
 
 
+def computes(kind: str) -> bool:
+    """Return whether a study spends its time at work, so that instants in it are told by that, however busy others are."""
+    return kind.startswith(("supernet", "amc"))
+
+
+def spent(kind: str) -> float:
+    """Return a time in seconds by which two instants can be told apart."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return children.ru_utime + children.ru_stime if computes(kind) else time.monotonic()
+
+
 def forked(kind: str, folder: Path, after: float | None) -> bool:
     """Run the study in a child, killed after so many seconds; say whether it came to its end."""
     child = os.fork()
     if child == 0:
         code = 1
         try:
+            if after is not None and computes(kind):
+                signal.setitimer(signal.ITIMER_PROF, max(after, 1e-3))  # it ends there, as by SIGKILL
             study(kind, folder).run()
             code = 0
         except BaseException:
             traceback.print_exc()
         finally:
             os._exit(code)
-    if after is not None:
+    if after is not None and not computes(kind):
         time.sleep(after)
         os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
@@ -99,9 +125,9 @@ def forked(kind: str, folder: Path, after: float | None) -> bool:
 def main(kind: str, root: Path, kills: int, seed: int) -> None:
     rng = random.Random(seed)
     study(kind, root / "warm").run()  # here, so that no child has anything to import
-    began = time.monotonic()
+    began = spent(kind)
     forked(kind, root / "unbroken", None)
-    took = time.monotonic() - began
+    took = spent(kind) - began
     unbroken = story(root / "unbroken" / "journal")
     cut = 0
     for number in range(kills):

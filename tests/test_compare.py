@@ -17,7 +17,7 @@ from scipy import stats
 
 from automl.comparison import compare, figures, significance
 from automl.comparison.markings import cell, markdown, tex
-from automl.comparison.methods import Course, names, problems
+from automl.comparison.methods import Course, components, names, problems
 from automl.comparison.references import bibliography
 from automl.errors import BadInput
 from automl.files import write_json
@@ -460,6 +460,41 @@ def test_space_task_and_data_make_problems_and_the_rest_makes_methods(tmp_path):
         "evaluator=tabular,dataset=two": ["evaluator=tabular", "evaluator=hyperband"],
     }
     assert [problem.baseline.name for problem in found] == ["evaluator=tabular"] * 2
+
+
+def test_compressors_are_methods_and_what_they_may_leave_are_problems(tmp_path):
+    def compressed(name, budget, **settings):
+        compressor = {"name": name, **settings, "budget": budget, "resource": "multiply_adds"}
+        return {"name": "compressed", "space": {"name": "mobilenet_v2", "width": 1.0}, "compressor": compressor}
+
+    def found(*spaces, **changes):
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        paths = [write_run(folder / str(n), [0.5], heading(space=one, **changes)) for n, one in enumerate(spaces)]
+        return problems([Course.read(path) for path in paths])
+
+    amc = compressed("amc", 0.5)
+    several = found(amc, compressed("pruning", 0.5, across="layers"), compressed("pruning", 0.5, across="uniform"))
+    assert {problem.name: [method.name for method in problem.methods] for problem in several} == {
+        "space=mobilenet_v2 compressor.budget=0.5": [
+            "compressor=amc",
+            "compressor=pruning,across=layers",
+            "compressor=pruning,across=uniform",
+        ]
+    }
+    halves = found(amc, compressed("amc", 0.25), {"name": "mobilenet_v2", "width": 1.0}, retrain={"name": "training"})
+    assert [problem.name for problem in halves] == [f"compressor.budget={budget}" for budget in ("0.5", "0.25", "null")]
+    assert [problem.methods[0].name for problem in halves] == ["compressor=amc strategy=random"] * 2 + [
+        "strategy=random"
+    ]
+    (unlimited,) = found(compressed("amc", None), {"name": "mobilenet_v2", "width": 1.0})
+    assert unlimited.name == "space=mobilenet_v2"
+    assert [method.name for method in unlimited.methods] == ["compressor=amc", "compressor=none"]
+    epochs = [{"name": "training", "epochs": number} for number in (10, 20)]
+    once, twice = (found(amc, retrain=one)[0].methods[0].courses[0].folder for one in epochs)
+    trained = problems([Course.read(once), Course.read(twice)])
+    assert [problem.name for problem in trained] == ["retrain=training,epochs=10", "retrain=training,epochs=20"]
+    kinds = list(components(heading(space=amc)))
+    assert kinds[:2] == [("space", "mobilenet_v2"), ("compressor", "amc")]
 
 
 def test_names_tell_what_differs():

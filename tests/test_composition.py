@@ -1,9 +1,9 @@
-"""Every space with every strategy with every evaluator: each goes through the same door, or is refused with a word."""
+"""Every space with every strategy, evaluator and compressor: each goes through the same door, or is refused."""
 
 from __future__ import annotations
 
 import json
-from itertools import product
+from itertools import cycle, product
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +11,14 @@ import pytest
 import torch
 
 import automl_networks
-from automl import BadInput, config
+from automl import BadInput, Objective, config, final
+from automl.compressor import Compressed
 from automl.experiment import Experiment
 from automl.final import load
-from automl.measure import onnx_session
+from automl.measure import multiply_adds, onnx_session
 from automl.plugins import Registry
+from automl.study import Study
+from given import Given, plain
 
 REGISTRY = Registry()
 SMALL = {
@@ -39,6 +42,13 @@ REFUSED = {  # the pairs that cannot work, and the word that says why; docs/meth
     ("spikenas", "training"): "evaluator=tabular",
     ("spikenas", "supernet"): "evaluator=tabular",
 }
+COMPRESSORS = {  # by settings that leave a decision a layer, or one in all
+    "layers": {"name": "pruning", "across": "layers", "keep": [0.3, 1.0]},
+    "alike": {"name": "pruning", "keep": [0.3, 0.9], "budget": None},
+    "amc": {"name": "amc"},
+}
+PICTURES = ["task=synthetic", "task.count=60", "task.channels=3", "task.labels=4", "task.size=8", "task.batch_size=16"]
+OWN = ["+space=module", "space.target=given:plain", *PICTURES, "retrain=none", "watch=[]"]
 SPACES, STRATEGIES, EVALUATORS = (REGISTRY.names(kind) for kind in ("space", "strategy", "evaluator"))
 CLIMBING = {name for name in STRATEGIES if REGISTRY.load("strategy", name).gradients}
 # of the hand-designed networks, which are one kind of space: one with a decision, and one with none
@@ -116,6 +126,85 @@ def test_every_hand_designed_network_is_trained_tested_measured_and_exported(spa
     session = onnx_session((study.directory / "model.onnx").read_bytes())
     found = session.run(None, {"images": images})[0]
     assert np.abs(found - expected).max() <= 1e-4 * max(1.0, np.abs(expected).max())
+
+
+@pytest.mark.parametrize("strategy", [name for name in STRATEGIES if name not in CLIMBING])
+@pytest.mark.parametrize("compressor", COMPRESSORS)
+def test_every_strategy_makes_the_decisions_of_every_compressor(compressor, strategy):
+    settings = {"ddpg": {"warmup": 1, "hidden": 16}, "nsga2": {"population": 3}, "grid": {"points": 2}}
+    task = REGISTRY.build("task", {"name": "synthetic", "count": 60, "channels": 3, "labels": 4, "batch_size": 16})
+    task.prepare(0)
+    space = Compressed(Given(plain()), REGISTRY.build("compressor", COMPRESSORS[compressor]))
+    space.check(task)
+    chooser = REGISTRY.build("strategy", {"name": strategy, **settings.get(strategy, {})})
+    goals = [Objective("accuracy"), Objective("parameters", "min")][: 1 + (strategy == "nsga2")]
+    study = Study(space, chooser, REGISTRY.build("evaluator", {"name": "training"}), task, goals, trials=7)
+    study.run()
+    assert [trial.error for trial in study.trials] == [None] * (2 if (strategy, compressor) == ("grid", "alike") else 7)
+    named = ["keep"] if compressor == "alike" else ["keep.0", "keep.3", "keep.6"]
+    for trial in study.trials:
+        architecture = trial.architecture
+        assert list(architecture.values) == named
+        assert all(architecture.domains[name].fit(value) == value for name, value in architecture.values.items())
+        assert (set(architecture.contexts) == set(named)) == (compressor == "amc")
+        if compressor != "alike":
+            assert trial.metrics["multiply_adds"] <= 0.5 * multiply_adds(plain(), task.input)
+    assert len({trial.metrics["multiply_adds"] for trial in study.trials}) > 1
+    assert study.front
+    assert set(chooser.recommend(study.trials).values) == set(named)
+
+
+def test_what_makes_no_network_to_compress_is_refused():
+    for strategy, evaluator in zip(sorted(CLIMBING), cycle(("supernet", "training"))):
+        with pytest.raises(BadInput, match=f"{strategy} asks for all operations at once, of which no compressor"):
+            run([*OWN, "+compressor=amc", f"strategy={strategy}", f"evaluator={evaluator}"])
+    around = {name: ["evaluator/inner=tabular", "evaluator.inner.table=spikenas"] for name in WRAPPERS}
+    for evaluator in ("supernet", "tabular", *WRAPPERS):
+        with pytest.raises(BadInput, match=f"evaluator {evaluator} trains no network that a compressor could make"):
+            run([*OWN, "+compressor=amc", f"evaluator={evaluator}", *around.get(evaluator, ())])
+    for evaluator in sorted(WRAPPERS):
+        with pytest.raises(BadInput, match=f"evaluator={evaluator} .* of fine-tuning.*: type evaluator.inner.tuning="):
+            run([*OWN, "+compressor=amc", f"evaluator={evaluator}"])
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("evaluator", sorted(WRAPPERS))
+def test_fine_tuning_is_cut_short_or_gone_on_with_as_any_training(evaluator):
+    chosen = [*OWN, "+compressor=amc", "strategy=random", f"evaluator={evaluator}", "trials=6"]
+    chosen += ["evaluator.inner.epochs=1", "evaluator.inner.tuning=3"]
+    if evaluator == "curve":
+        chosen += ["evaluator.samples=40", "evaluator.burn_in=20", "evaluator.first=2"]
+    study = run(chosen)
+    assert [trial.error for trial in study.trials] == [None] * 6
+    promoted = [trial for trial in study.trials if trial.candidate.parent is not None]
+    assert bool(promoted) == (evaluator != "curve")
+    assert all(trial.fidelity > study.trials[trial.candidate.parent].fidelity for trial in promoted)
+    assert len(list((study.directory / "origins").glob("*.safetensors"))) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("space", ["nasbench201", "mobilenet_v2", "chain", "nasnet", "darts"])
+def test_decisions_on_the_network_and_on_its_compression_are_searched_together(space, monkeypatch):
+    """Also of inverted residuals of searched width, and of searched depth, to the network that is shipped."""
+    monkeypatch.setattr(final, "_ROUNDS", 1)  # of timing
+    is_shipped = space in ("nasbench201", "mobilenet_v2", "chain")
+    goals = "objective.goals={accuracy: max, parameters: min}"
+    chosen = [f"+space={space}", *SMALL.get(space, []), "+compressor=pruning", "compressor.keep=[0.3,1.0]"]
+    chosen += ["compressor.budget=null", "objective=pareto", goals, "strategy=nsga2", "trials=4", *PICTURES]
+    chosen += ["retrain.epochs=1", "retrain.tuning=1"] if is_shipped else ["retrain=none"]
+    study = run([*chosen, "evaluator.epochs=1", "watch=[]"])
+    assert [trial.error for trial in study.trials] == [None] * 4
+    assert all(list(trial.architecture.values)[-1] == "keep" for trial in study.trials)
+    assert len({str(trial.architecture.to_json()) for trial in study.trials}) == 4
+    summary = study.summary
+    assert summary["front"]
+    assert all("parameters" in study.trials[number].metrics for number in summary["front"])
+    if is_shipped:
+        assert summary["model"]["parameters"] < summary["before"]["model"]["parameters"]
+        network, before = load(study.directory), load(study.directory / "before")
+        assert sum(tensor.numel() for tensor in network.parameters()) == summary["model"]["parameters"]
+        images = torch.rand(2, 3, 8, 8)
+        assert network(images).shape == before(images).shape == (2, 4)
 
 
 def test_what_cannot_work_is_listed_in_the_docs():

@@ -14,9 +14,12 @@ import torch
 from torch import nn
 
 import automl
-from automl import BadInput, Candidate, Compressor, Real, Trial, TrialFailed, cli
+from automl import BadInput, Candidate, Compressor, Real, Trial, TrialFailed, cli, final
 from automl.compressor import Compressed
+from automl.errors import SearchFailed
+from automl.known import Known
 from automl.plugins import Registry
+from automl.study import Study
 from automl_compressors.pruning import Pruning
 from automl_evaluators.training import Training
 from automl_tasks.synthetic import Synthetic
@@ -55,6 +58,11 @@ def task(**settings):
     made = Synthetic(**{"count": 60, "size": 8, "channels": 3, "labels": 4, "batch_size": 16} | settings)
     made.prepare(0)
     return made
+
+
+@pytest.fixture(autouse=True)
+def one_round_of_timing(monkeypatch):
+    monkeypatch.setattr(final, "_ROUNDS", 1)
 
 
 @pytest.fixture
@@ -116,9 +124,11 @@ def test_of_many_networks_one_that_cannot_be_made_smaller_fails_its_trial():
     @dataclass
     class Some(automl.Space):
         def describe(self, choose):
-            return choose("kind", ["plain", "flat"])
+            return choose("kind", ["plain", "flat", "broken"])
 
         def build(self, blueprint, task):
+            if blueprint == "broken":
+                raise RuntimeError("no such layer")
             return plain() if blueprint == "plain" else nn.Sequential(nn.Flatten(), nn.Linear(192, 4))
 
     space = Compressed(Some(), Pruning())
@@ -126,6 +136,9 @@ def test_of_many_networks_one_that_cannot_be_made_smaller_fails_its_trial():
     flat = space.complete({"kind": "flat"}, random.Random(0))
     with pytest.raises(TrialFailed, match="none of the network's channels can be removed"):
         space.build(flat.blueprint, task())
+    broken = space.complete({"kind": "broken"}, random.Random(0))
+    with pytest.raises(RuntimeError, match="no such layer"):
+        space.build(broken.blueprint, task())
     with pytest.raises(BadInput, match="none of the network's channels"):
         Compressed(Given(nn.Sequential(nn.Flatten(), nn.Linear(192, 4))), Pruning()).check(task())
 
@@ -285,13 +298,22 @@ def test_the_network_of_a_run_is_compressed_and_outlives_the_run(tmp_path, capsy
     assert torch.equal(automl.load(journal.parent)(images), expected)
 
 
-def test_a_run_that_was_stopped_goes_on_to_the_same_end(tmp_path, own):
+def test_a_run_that_was_stopped_goes_on_to_the_same_end(tmp_path, own, capsys):
     words = ["+space=module", f"space.target={own}:small", "+compressor=amc", "strategy=evolution", *SMALL, *SHORT]
     assert automl_at(tmp_path / "whole", *words) == 0
     assert automl_at(tmp_path / "part", *words, "trials=1", "retrain.epochs=2") == 0
     folder = only_run(tmp_path / "part")
+    again = ["resume", str(folder), "trials=3", f"space.target={own}:small"]
+    for changed, sentence in {
+        "compressor.budget=0.4": "its space.compressor.budget is 0.5, asked for is 0.4",
+        "evaluator.tuning=1": "its evaluator.tuning is 0, asked for is 1",
+        "retrain.epochs=3": "its retrain.epochs is 2, asked for is 3",  # the network before is trained by them
+        "compressor=pruning": "chooses another compressor, and a run goes on with its own",
+    }.items():
+        assert cli.main([*again, changed]) == 2
+        assert sentence in capsys.readouterr().err
     assert cli.main(["resume", str(folder), "trials=3"]) == 2
-    assert cli.main(["resume", str(folder), "trials=3", f"space.target={own}:small"]) == 0
+    assert cli.main([*again]) == 0
     whole, part = (json.loads((one / "summary.json").read_text()) for one in (only_run(tmp_path / "whole"), folder))
     assert part["best"] == whole["best"]
     assert part["test"] == whole["test"]
@@ -328,7 +350,7 @@ def test_python_compresses_a_model(own):
             "asks for all operations at once",
         ),
         (["space.target=own_networks:small", "evaluator=supernet", "strategy=random"], "type evaluator=training"),
-        ([], "target"),
+        ([], "space.target is missing: type space.target=VALUE; automl explain space module says what it may be"),
     ],
 )
 def test_bad_input_is_one_sentence(tmp_path, own, capsys, words, sentence):
@@ -353,6 +375,106 @@ def test_weights_must_be_the_networks_and_nothing_but_weights(tmp_path, own, cap
     torch.save(own_networks.small(), whole)
     assert automl_at(tmp_path, *words, f"space.weights={whole}") == 2
     assert "holds more than tensors, so it is not read" in capsys.readouterr().err
+
+
+def test_a_sweep_asks_for_the_factory_again(tmp_path, own, capsys):
+    target = f"space.target={own}:small"
+    words = ["-m", "+space=module", target, "+compressor=pruning,amc", *SMALL, "evaluator.epochs=1", "retrain=none"]
+    assert automl_at(tmp_path, *words) == 0
+    (listed,) = (tmp_path / "runs").glob("*/*/sweep.json")
+    sweep = json.loads(listed.read_text())
+    assert [job["words"][1] for job in sweep["jobs"]] == ["space.target=???"] * 2
+    assert target in sweep["jobs"][0]["command"]
+    sweep["jobs"][0]["exit"] = None  # was interrupted at its end
+    sweep["jobs"][1] |= {"exit": None, "folder": None, "words": ["+space=module", "space.target=os:system", *SMALL]}
+    listed.write_text(json.dumps(sweep))
+    capsys.readouterr()
+    assert cli.main(["resume", str(listed.parent)]) == 2
+    assert f"type automl resume {listed.parent} space.target=package.module:factory" in capsys.readouterr().err
+    assert cli.main(["resume", str(listed.parent), target, "trials=9"]) == 2
+    assert "leave out trials=9" in capsys.readouterr().err
+    assert cli.main(["resume", str(listed.parent), target]) == 0
+    assert "Space module, strategy evolution" in capsys.readouterr().out
+    assert [job["exit"] for job in json.loads(listed.read_text())["jobs"]] == [0, 0]
+    assert cli.main(["-m", "+space=module", f'space.target="{own}:small","{own}:broken"', *SMALL]) == 2
+    assert "a sweep has one space.target, and here are" in capsys.readouterr().err
+
+
+def test_a_training_that_goes_on_from_its_parents_is_that_of_one_that_did_not_stop(tmp_path):
+    space, made = Compressed(Given(plain()), Pruning()), task()
+    space.check(made)
+    evaluator = Training(tuning=4)
+    evaluator.folder = tmp_path
+    evaluator.start(space, made)
+    architecture = space.sample(random.Random(0))
+    parent, child, other = Candidate(architecture, 0.5), Candidate(architecture, parent=0), Candidate(architecture)
+    started = list(evaluator.evaluate(Trial(0, parent, 5 << 32)))
+    gone_on = list(evaluator.evaluate(Trial(1, child, (5 << 32) + 1)))
+    at_once = list(evaluator.evaluate(Trial(0, other, 5 << 32)))
+    assert [report.fidelity for report in started + gone_on] == [0.25, 0.5, 0.75, 1.0]
+    assert [report.metrics for report in started + gone_on] == [report.metrics for report in at_once]
+    assert "untuned_accuracy" in gone_on[0].metrics
+
+
+def test_many_networks_are_not_studied_to_be_counted(monkeypatch):
+    studied = []
+    study = Pruning.study
+    monkeypatch.setattr(Pruning, "study", lambda self, *given: studied.append(0) or study(self, *given))
+    space = Compressed(Registry().build("space", {"name": "nasbench201", "channels": 4}), Pruning())
+    space.check(task())
+    assert space.exceeds(15_624)
+    assert not space.exceeds(15_625)
+    evaluator = Training(epochs=1)
+    evaluator.start(space, task())
+    known = Known(space, evaluator)
+    assert known.repeat() is None
+    assert studied == []
+
+
+def test_what_a_compressor_spoils_is_a_trial_that_fails():
+    spoilt = {
+        "not at all": lambda network: None,
+        "nan": lambda network: network[0].weight.data.fill_(float("nan")),
+        "raises": lambda network: 1 / 0,
+        "memory": lambda network: torch.empty(10**15),
+        "shape": lambda network: network.append(nn.Flatten(0)),
+    }
+
+    @dataclass
+    class Spoiling(Tuned):
+        def describe(self, studied, choose):
+            return choose("how", list(spoilt))
+
+        def compress(self, network, studied, plan, training):
+            spoilt[plan](network)
+            return network, {}
+
+    space, made = Compressed(Given(plain()), Spoiling()), task()
+    space.check(made)
+    study = Study(space, Registry().build("strategy", {"name": "grid"}), Training(), made, trials=9)
+    study.run()
+    best, *failed = study.trials
+    assert study.best is best
+    assert best.error is None
+    assert failed[0].error == "diverged: loss was nan on the validation images at epoch 0"
+    assert failed[1].error == "ZeroDivisionError: division by zero"
+    assert failed[2].error == "out of memory"
+    assert "Error" in failed[3].error
+    assert len(failed) == 4
+
+
+def test_an_origin_that_cannot_be_trained_is_tried_once_and_named(monkeypatch):
+    tried = []
+    fit = Training.fit
+    monkeypatch.setattr(Training, "fit", lambda self, *given, **named: tried.append(0) or fit(self, *given, **named))
+    monkeypatch.setattr(Given, "given", False)
+    space, made = Compressed(Given(plain()), Pruning(keep=(0.3, 0.9), budget=None)), task()
+    space.check(made)
+    diverging = Training(epochs=1, learning_rate=1e30)
+    study = Study(space, Registry().build("strategy", {"name": "random"}), diverging, made, trials=9)
+    with pytest.raises(SearchFailed, match="the network that is to be made smaller could not be trained: diverged"):
+        study.run()
+    assert len(tried) == 1
 
 
 def test_no_file_may_name_code(tmp_path, own, capsys):

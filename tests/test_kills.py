@@ -10,7 +10,15 @@ from pathlib import Path
 
 import pytest
 
-KILLS = {"hyperband-tpe": 50, "reinforce": 50, "ddpg": 10, "supernet-darts": 10, "supernet-reinforce": 10}
+KILLS = {
+    "hyperband-tpe": 50,
+    "reinforce": 50,
+    "ddpg": 10,
+    "supernet-darts": 10,
+    "supernet-reinforce": 10,
+    "amc-ddpg": 6,
+}
+TRIALS = {"supernet-darts": 20, "supernet-reinforce": 20, "amc-ddpg": 6}
 
 
 @pytest.mark.slow
@@ -27,6 +35,6 @@ def test_a_study_killed_at_random_instants_ends_as_if_it_had_not_been(tmp_path, 
     assert killed.returncode == 0, killed.stderr[-2_000:]
     told = json.loads(killed.stdout.splitlines()[-1])
     assert told["killed"] > KILLS[kind] // 2
-    assert told["finished"] == list(range(20 if kind.startswith("supernet") else 60))
+    assert told["finished"] == list(range(TRIALS.get(kind, 60)))
     if kind.startswith("hyperband"):
         assert sum(parent is not None for parent in told["parents"]) > 10  # promotions went on from their parents

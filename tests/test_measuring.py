@@ -127,6 +127,47 @@ def test_it_measures_the_network_of_a_run(capsys, run):
     assert printed(capsys, "runs/one", "--no-latency").startswith("Space toy, the network of one\n")
 
 
+def test_it_measures_what_a_compressor_leaves(capsys):
+    words = ["+space=toy", "space.depth=1", "--image", "1x8x8", "--classes", "3", "--no-latency", "seed=3"]
+    whole = as_json(capsys, *words)
+    halves = as_json(capsys, *words, "+compressor=pruning")
+    assert (whole["compressor"], halves["compressor"]) == (None, "pruning")
+    for network, half in zip(whole["networks"], halves["networks"], strict=True):
+        assert half["decisions"] == network["decisions"]
+        assert 0 < half["profile"]["multiply_adds"] <= network["profile"]["multiply_adds"] / 2
+    ranked = ["+compressor=pruning", "compressor.across=global", "compressor.keep=[0.2,0.9]", "compressor.budget=null"]
+    one = printed(capsys, *words, *ranked)
+    assert one == printed(capsys, *words, *ranked)
+    assert one.startswith("Space toy, compressor pruning, one of more than 16 architectures, drawn by seed=3\n")
+    refusal = refused(capsys, *words, "+compressor=pruning", "compressor.budget=0.01")
+    assert "compressor.budget=0.01 of the multiply-adds cannot be met" in refusal
+
+
+def test_it_measures_the_network_of_a_run_that_compressed_and_the_one_before(capsys, run):
+    space = Registry().build(
+        "space", {"name": "compressed", "space": {"name": "toy", "depth": 1}, "compressor": {"name": "pruning"}}
+    )
+    task = SimpleNamespace(input=(1, 6, 6), outputs=3)
+    space.check(task)
+    architecture = space.read({"depth": 1, "layer.0.kernel": 3, "layer.0.activation": "tanh"})
+    found = space.finish(space.space.build(architecture.blueprint.origin.blueprint, task), architecture.blueprint, None)
+    description = json.loads((run / "architecture.json").read_text())
+    before = run / "before"
+    before.mkdir()
+    for name in ("architecture.json", "model.safetensors"):
+        (run / name).rename(before / name)
+    settings = {"name": "compressed", "space": description["space"], "compressor": {"name": "pruning"}}
+    shipped = {"mean": (0.5,), "std": (0.5,)}
+    deployed = deploy.Deployed(found.eval(), **shipped, classes=("a", "b", "c"), input=(1, 6, 6))
+    deployed.save(run, {**description, "space": settings, "form": found.automl_form})
+    small, whole = as_json(capsys, "runs/one", "--no-latency"), as_json(capsys, "runs/one/before", "--no-latency")
+    assert (small["space"], small["compressor"]) == ("toy", "pruning")
+    assert (whole["space"], whole["compressor"]) == ("toy", None)
+    costs = [one["networks"][0]["profile"]["multiply_adds"] for one in (small, whole)]
+    assert costs[0] <= costs[1] / 2
+    assert printed(capsys, "runs/one", "--no-latency").startswith("Space toy, compressor pruning, the network of one\n")
+
+
 @pytest.mark.slow
 def test_it_times_in_both_runtimes(capsys):
     words = ["+space=toy", "space.single=true", "--image", "1x8x8", "--batch", "3", "--threads", "2"]
@@ -167,6 +208,9 @@ def test_what_cannot_be_exported_is_said_and_the_rest_printed(capsys, monkeypatc
             ["cannot take 1,000,000,000 images of 3 x 224 x 224", "--batch"],
         ),
         (["+space=toy", "space.width=0"], ["space.width=0 must be an integer, at least 1"]),
+        (["+space=module"], ["space.target is missing: type space.target=VALUE", "automl explain space module"]),
+        (["+space=run", "+compressor=amc"], ["space.run is missing: type space.run=VALUE"]),
+        (["+space=toy", "+compressor=prunning"], ["no compressor is named 'prunning' (did you mean 'pruning'?)"]),
         (["+space=toyy"], ["no space is named 'toyy' (did you mean 'toy'?)"]),
         (["space=toy"], ["did you mean: automl +space=toy"]),
         (["runs/none"], ["runs/none is not a run folder"]),

@@ -84,7 +84,8 @@ def _jobs(folder: Path, commands: list[str], warnings: list[str]) -> list[Path]:
     within, failed = [], []
     for number, job in enumerate(sweep.get("jobs", ())):
         try:
-            typed = command(list(map(str, job["words"])))
+            words = command(list(map(str, job["words"])))
+            typed = printable(str(job["command"])) if "command" in job else words
             path = None if job["folder"] is None else folder / Path(str(job["folder"])).name  # never outside of it
             ended = job["exit"]
         except (KeyError, TypeError) as error:

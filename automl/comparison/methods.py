@@ -1,8 +1,9 @@
 """Methods on problems: runs that share everything but the seed, read, sorted and named.
 
-Space and task make a *problem*, and of the innermost evaluator its name and the keys that name data: table, dataset,
-root. All other settings make a *method*: the strategy, the evaluators around the innermost one, how that one trains,
-the executor. How many trials were asked for makes neither: that is a budget.
+Space and task make a *problem*, of a network that is made smaller how it was trained and how much may be left of it,
+and of the innermost evaluator its name and the keys that name data: table, dataset, root. All other settings make a
+*method*: the strategy, the compressor, the evaluators around the innermost one, how that one trains, the executor. How
+many trials were asked for makes neither: that is a budget.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from automl.runs import Run
 from automl.trial import Limit, Objective, evaluations, full
 
 Array = NDArray[np.float64]
-_PROBLEM = ("space", "task")
+_PROBLEM = ("space", "task", "weights", "retrain")
 _DATA = ("name", "table", "dataset", "root")  # of the innermost evaluator
+_NOTHING = ("none", "null")
 _NEITHER = ("seed", "data", "objectives", "limits")
 
 
@@ -153,17 +155,17 @@ def problems(courses: Sequence[Course]) -> list[Problem]:
             keys.append(json.dumps(part, sort_keys=True))
             parts[keys[-1]] = part
         groups.setdefault(keys[0], {}).setdefault(keys[1], []).append(course)
-    titles = names([parts[key] for key in groups], "space")
+    titles = names([parts[key] for key in groups], "space", "compressor.budget")
     return [
         _problem(title, [(parts[key], runs) for key, runs in methods.items()])
         for title, methods in zip(titles, groups.values(), strict=True)
     ]
 
 
-def names(settings: Sequence[Mapping[str, Any]], otherwise: str) -> list[str]:
+def names(settings: Sequence[Mapping[str, Any]], *otherwise: str) -> list[str]:
     """Return a name for each, of that in which they differ, as it is typed: strategy=evolution,population=50.
 
-    Fields are told apart among components of one name. Where nothing differs, it is the component ``otherwise``.
+    Fields are told apart among components of one name. Where nothing differs, it is the components ``otherwise``.
     """
     flat = [list(_components(one)) for one in settings]
     options: dict[str, set[str]] = {}
@@ -180,19 +182,29 @@ def names(settings: Sequence[Mapping[str, Any]], otherwise: str) -> list[str]:
             differing = [f",{key}={value}" for key, value in fields.items() if len(values[path, name, key]) > 1]
             if differing or len(options[path]) > 1:
                 words.append(f"{path}={name}{''.join(differing)}")
-        title = " ".join(words) or next(
-            (f"{path}={name}" for path, name, _ in one if path == otherwise), f"{otherwise}=?"
-        )
+        if not words:
+            there = [f"{path}={name}" for path, name, _ in one if path in otherwise and name not in _NOTHING]
+            words = there or [f"{otherwise[-1]}=?"]
+        title = " ".join(words)
         found.append(f"{title} ({found.count(title) + 1})" if title in found else title)
     return found
 
 
 def components(heading: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the kind and the name of every component of a study, nested ones included."""
+    heading = _typed_apart(heading)
     for path, name, _ in _components(
-        {key: heading[key] for key in ("space", "strategy", "evaluator") if key in heading}
+        {key: heading[key] for key in ("space", "compressor", "strategy", "evaluator") if key in heading}
     ):
         yield path.split(".")[0], name
+
+
+def _typed_apart(heading: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a study's settings with the compressor beside the space whose networks it makes smaller, as typed."""
+    space = _component(heading.get("space"))
+    if "compressor" not in space:
+        return dict(heading)
+    return {**heading, "space": space["space"], "compressor": space["compressor"]}
 
 
 def _component(value: Any) -> dict[str, Any]:
@@ -215,6 +227,7 @@ def _typed(value: Any) -> str:
 
 def _part(heading: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return which of a study's settings make its problem, and which its method."""
+    heading = _typed_apart(heading)
     problem = {key: heading[key] for key in _PROBLEM if key in heading}
     method = {key: value for key, value in heading.items() if key not in (*_PROBLEM, *_NEITHER)}
     if "evaluator" in heading:
@@ -225,12 +238,16 @@ def _part(heading: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         for key in _DATA[1:]:
             innermost.pop(key, None)
         method["evaluator"] = evaluator
-    return problem, method
+    compressor = _component(heading.get("compressor", "none"))
+    budget, resource = (compressor.pop(key, None) for key in ("budget", "resource"))
+    problem["compressor.budget"] = {"name": _typed(budget), **({} if budget is None else {"resource": resource})}
+    return problem, {"compressor": compressor, **method}
 
 
 def _problem(title: str, groups: Sequence[tuple[Mapping[str, Any], Sequence[Course]]]) -> Problem:
     methods = []
-    for name, (settings, courses) in zip(names([part for part, _ in groups], "strategy"), groups, strict=True):
+    titles = names([part for part, _ in groups], "compressor", "strategy")
+    for name, (settings, courses) in zip(titles, groups, strict=True):
         method = Method(name, settings)
         for course in sorted(courses, key=lambda course: (course.seed, -len(course.clock))):
             counts = course.is_finished and not np.isnan(course.scores).all()

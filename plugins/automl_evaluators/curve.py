@@ -75,6 +75,11 @@ class Curve(Wrapper):
         super().start(space, task)
         self._refuse_schedules()
         steps = self.inner.steps()
+        if steps is None and space.finishes:
+            raise BadInput(
+                "evaluator=curve extrapolates what is measured step by step, and what a compressor made is judged as "
+                "it is, without an epoch of fine-tuning: type evaluator.inner.tuning=10"
+            )
         if steps is None:
             raise BadInput(
                 f"evaluator=curve extrapolates what is measured step by step, but what its inner evaluator, "

@@ -35,6 +35,11 @@ class Schedule(Wrapper):
         super().start(space, task)
         self._refuse_two_schedules()
         whole = self.inner.steps()
+        if whole is None and space.finishes:
+            raise BadInput(
+                f"evaluator={self.name} goes on with the trials that did well, and what a compressor made is judged as "
+                "it is, without an epoch of fine-tuning to go on with: type evaluator.inner.tuning=9"
+            )
         if whole is None:
             raise BadInput(
                 f"evaluator={self.name} goes on with the trials that did well, but what its inner evaluator, "

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -92,6 +93,14 @@ class Training(Trainer):
         tuned = {"untuned_accuracy"} if self._finishes and self.tuning else set()
         return frozenset({*self.task.metrics(), "train_loss", *costs, *tuned})
 
+    def rests_on(self) -> frozenset[str]:
+        from automl_evaluators.origins import is_one, settings
+
+        origin = self.space.origin(self.space.sample(Random(0)).blueprint) if self._finishes else None
+        if origin is None or self.trainer is None or origin.space.given or not is_one(origin):
+            return frozenset()
+        return frozenset(settings(self.trainer))
+
     @property
     def schedule_length(self) -> int:
         """How many epochs a candidate is trained for at most."""
@@ -143,16 +152,19 @@ class Training(Trainer):
                 at = min(learner.epoch + 1, until)
                 raise TrialFailed(f"over its time limit of {self.seconds:g} s (epoch {at} of {until})")
 
+        untuned: dict[str, float] = {}
+        if self._finishes and self.tuning:
+            untuned = {"untuned_accuracy": learner.validate()["accuracy"]} if saved is None else saved.facts["untuned"]
+        costs |= untuned
         if learner.epoch >= until:  # a parent that was trained as far, or nothing to train
             yield Report({**learner.validate(), **costs}, until / self.schedule_length if until else 1.0)
             return
-        if self._finishes and saved is None:
-            costs["untuned_accuracy"] = learner.validate()["accuracy"]
         while learner.epoch < until:
             train_loss = learner.finish_epoch(look_at_the_clock)
             measured = learner.validate(look_at_the_clock)
             if learner.epoch == until and trial.candidate.fidelity < 1 and self.folder is not None:
-                learner.checkpoint(architecture.to_json()).save(self._path(trial.number))
+                reached = learner.checkpoint(architecture.to_json())
+                replace(reached, facts={**reached.facts, "untuned": untuned}).save(self._path(trial.number))
             yield Report({**measured, "train_loss": train_loss, **costs}, learner.epoch / self.schedule_length)
 
     def fit(
@@ -285,8 +297,8 @@ class Training(Trainer):
                 seed_all(torch.device("cpu"), seed_of(seed, "weights"))
                 return self.space.build(blueprint, self.task)
         device = self.hardware.fabric().device
-        network = self._origin_networks(study_seed).network(origin)
-        multiply_adds = self._costs(network)["multiply_adds"]
+        origins = self._origin_networks(study_seed)
+        network, multiply_adds = origins.network(origin), origins.multiply_adds(origin)
         train, _ = self._batches(device)
 
         def learner(network: Module, epochs: int, rate: float, seed: int, **how: Any) -> Learner:

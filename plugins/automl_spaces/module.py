@@ -22,8 +22,8 @@ class Module(Space[None]):
 
     The factory is called with the ``arguments``. Images come normalised, N x channels x height x width; the logits are
     N x classes. ``weights`` is a safetensors file, or one of torch.save that holds a state dict and nothing that runs;
-    without it the network is trained first. The target runs your code, so it is taken from the command line alone: no
-    file holds it, and ``automl resume``, ``automl.load`` and ``automl export`` ask for it again.
+    without it the network is trained first. The target runs your code, so it is taken from the command line alone, and
+    never from a file: ``automl resume``, ``automl.load`` and ``automl export`` ask for it again.
     """
 
     target: str
