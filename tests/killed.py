@@ -89,12 +89,12 @@ def study(kind: str, folder: Path) -> Study:
 
 
 def computes(kind: str) -> bool:
-    """Return whether a study spends its time at work, so that instants in it are told by that, however busy others are."""
+    """Return whether a study is at work all the time: its instants are told by that, however busy the machine is."""
     return kind.startswith(("supernet", "amc"))
 
 
 def spent(kind: str) -> float:
-    """Return a time in seconds by which two instants can be told apart."""
+    """Return the seconds, since some beginning, that studies in children took, or all of them."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return children.ru_utime + children.ru_stime if computes(kind) else time.monotonic()
 
