@@ -298,6 +298,8 @@ def _sort(words: Sequence[str], groups: Mapping[str, list[str]]) -> tuple[list[s
                     f"no {group} is named {printable(picked)!r}{near_miss(picked, groups[group])}; "
                     f"installed: {', '.join(groups[group])}"
                 )
+        if (key, option) == ("compressor", "null"):  # of a sweep with and without
+            continue
         if "/" in key:  # evaluator/inner=training: a component within another, in Hydra's words
             choices.append(f"{group}@{key.replace('/', '.')}={option}")
         else:

@@ -488,7 +488,7 @@ def test_compressors_are_methods_and_what_they_may_leave_are_problems(tmp_path):
     ]
     (unlimited,) = found(compressed("amc", None), {"name": "mobilenet_v2", "width": 1.0})
     assert unlimited.name == "space=mobilenet_v2"
-    assert [method.name for method in unlimited.methods] == ["compressor=amc", "compressor=none"]
+    assert [method.name for method in unlimited.methods] == ["compressor=amc", "compressor=null"]
     epochs = [{"name": "training", "epochs": number} for number in (10, 20)]
     once, twice = (found(amc, retrain=one)[0].methods[0].courses[0].folder for one in epochs)
     trained = problems([Course.read(once), Course.read(twice)])

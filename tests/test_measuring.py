@@ -132,6 +132,7 @@ def test_it_measures_what_a_compressor_leaves(capsys):
     whole = as_json(capsys, *words)
     halves = as_json(capsys, *words, "+compressor=pruning")
     assert (whole["compressor"], halves["compressor"]) == (None, "pruning")
+    assert as_json(capsys, *words, "+compressor=null") == whole
     for network, half in zip(whole["networks"], halves["networks"], strict=True):
         assert half["decisions"] == network["decisions"]
         assert 0 < half["profile"]["multiply_adds"] <= network["profile"]["multiply_adds"] / 2

@@ -26,7 +26,7 @@ from automl.trial import Limit, Objective, evaluations, full
 Array = NDArray[np.float64]
 _PROBLEM = ("space", "task", "weights", "retrain")
 _DATA = ("name", "table", "dataset", "root")  # of the innermost evaluator
-_NOTHING = ("none", "null")
+_NOTHING = "null"
 _NEITHER = ("seed", "data", "objectives", "limits")
 
 
@@ -183,7 +183,7 @@ def names(settings: Sequence[Mapping[str, Any]], *otherwise: str) -> list[str]:
             if differing or len(options[path]) > 1:
                 words.append(f"{path}={name}{''.join(differing)}")
         if not words:
-            there = [f"{path}={name}" for path, name, _ in one if path in otherwise and name not in _NOTHING]
+            there = [f"{path}={name}" for path, name, _ in one if path in otherwise and name != _NOTHING]
             words = there or [f"{otherwise[-1]}=?"]
         title = " ".join(words)
         found.append(f"{title} ({found.count(title) + 1})" if title in found else title)
@@ -238,7 +238,7 @@ def _part(heading: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         for key in _DATA[1:]:
             innermost.pop(key, None)
         method["evaluator"] = evaluator
-    compressor = _component(heading.get("compressor", "none"))
+    compressor = _component(heading.get("compressor", _NOTHING))
     budget, resource = (compressor.pop(key, None) for key in ("budget", "resource"))
     problem["compressor.budget"] = {"name": _typed(budget), **({} if budget is None else {"resource": resource})}
     return problem, {"compressor": compressor, **method}

@@ -18,6 +18,10 @@ Alike = defaultdict[tuple[object, ...], dict[int, Normalised]]  # by kind: what 
 
 def through(stack: nn.Sequential, x: Tensor) -> Tensor:
     """Return what a stack makes of a map."""
+    if not (stack.training and is_quick(x)):
+        for layer in stack:
+            x = layer(x)
+        return x
     (made,) = _run([stack], x, unfinished=False)
     assert isinstance(made, Tensor)
     return made
@@ -98,7 +102,7 @@ def _units(stack: nn.Sequential) -> list[Unit]:
     for layer in stack:
         last = units[-1] if units else []
         ends_pair = len(last) == 1 and type(layer) is nn.BatchNorm2d and _is_pointwise(last[0])
-        if ends_pair or (len(last) == 2 and type(layer) is nn.ReLU):
+        if ends_pair or (len(last) == 2 and type(layer) is nn.ReLU and not _is_watched(layer)):
             last.append(layer)
         else:
             units.append([layer])
