@@ -181,25 +181,29 @@ class _Added(torch.autograd.Function):
             before, term = sums[target], terms[which]
             assert term is not None
             sums[target] = term * number if before is None else before.add_(term, alpha=number)
+        ctx.set_materialize_grads(False)
         ctx.plan, ctx.count = plan, count
         ctx.save_for_backward(weights, *terms)
         return tuple(one for one in sums if one is not None)
 
     @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *slopes: Tensor | None) -> tuple[Tensor | None, ...]:
         weights, *terms = ctx.saved_tensors
         _, wants_weights, *wants = ctx.needs_input_grad
         of_terms: list[Tensor | None] = [None] * len(terms)
+        of_weights: list[Tensor] = []
         for (target, which, number), weight in zip(ctx.plan, weights, strict=True):
-            if wants[ctx.count + which]:
-                slope, before = slopes[target], of_terms[which]
-                if torch.is_grad_enabled():  # of the gradient one will be taken
-                    of_terms[which] = slope * weight if before is None else before + slope * weight
-                else:
-                    of_terms[which] = slope * number if before is None else before.add_(slope, alpha=number)
-        products = [_product(slopes[target], terms[which]) for target, which, _ in ctx.plan] if wants_weights else []
+            slope, before = slopes[target], of_terms[which]
+            if wants_weights:
+                of_weights.append(torch.zeros_like(weight) if slope is None else _product(slope, terms[which]))
+            if slope is None or not wants[ctx.count + which]:  # nobody read the sum, or asks
+                continue
+            if torch.is_grad_enabled():  # of the gradient one will be taken
+                of_terms[which] = slope * weight if before is None else before + slope * weight
+            else:
+                of_terms[which] = slope * number if before is None else before.add_(slope, alpha=number)
         of_sums = (slope if want else None for slope, want in zip(slopes, wants, strict=False))
-        return None, torch.stack(products) if products else None, *of_sums, *of_terms
+        return None, torch.stack(of_weights) if wants_weights else None, *of_sums, *of_terms
 
 
 def _product(one: Tensor, other: Tensor) -> Tensor:

@@ -398,7 +398,7 @@ def begun(folder, **changed):
 
 def refused(folder, capsys, monkeypatch):
     """Export a run in eight bits; return the sentence it was refused with, after seeing that it is as it was."""
-    monkeypatch.setattr("automl.final.load", lambda folder: None)
+    monkeypatch.setattr("automl.final.load", lambda folder, target=None: None)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert main(["export", str(folder), "--int8"]) == 2
     out, err = capsys.readouterr()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from automl import Training
     from automl_compressors.channels import Channels
 
-_RIDGE = 1e-3  # of the mean square of a layer's inputs
-_IMAGES = 64  # whose inputs are laid out at once
+_RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the mean square of a layer's inputs
+_IMAGES = 64  # whose padded inputs are laid out at once
 
 
 class _Goal(NamedTuple):
@@ -41,9 +41,9 @@ def reconstruct(
 
     Their weights, and biases where they have some, become those of the least squares between their outputs, for what
     the small network as it is by then gives them, and those of the same channels in the whole one: at ``samples``
-    random positions of each image of so many batches (He, Zhang & Sun, 2017). Of all such weights they are those near
-    to the ones that were left, so that no output is further off on these samples than before. The draws follow from
-    the training's seed. Both networks run once, on all batches together.
+    random positions of each image of so many batches (He, Zhang & Sun, 2017), drawn by the training's seed. They stay
+    near to those that were left, so that no output is further off on these samples than before. Both networks run
+    once, on all batches together.
 
     Only convolutions over images and linear layers, neither in groups nor with weights that others share, are fitted.
     """
@@ -100,31 +100,53 @@ def _is_plain(module: nn.Module) -> bool:
 
 
 def _fit(module: nn.Conv2d | nn.Linear, x: Tensor, goal: _Goal) -> None:
-    """Add to a layer's weights what brings most of its outputs to the goal; an output that none brings nearer stays."""
+    """Add to a layer's weights what brings its outputs nearest to the goal; an output that is not brought nearer stays.
+
+    How near to the old weights the new ones stay is what, fitted to every other image, serves those between best: few
+    images would else be fitted at the cost of all others.
+    """
     parameters = [parameter for parameter in (module.weight, module.bias) if parameter is not None]
     old = torch.cat([parameter.reshape(len(parameter), -1) for parameter in parameters], 1)
-    square = old.new_zeros(old.shape[1], old.shape[1], dtype=torch.float64)
-    lacking = torch.zeros_like(old, dtype=torch.float64)
-    chunks = (torch.split(part, _IMAGES) for part in (x, goal.places, goal.outputs))
-    for images, places, outputs in zip(*chunks, strict=True):
-        rows = _rows(module, images, places, goal.width).double()
-        rows = functional.pad(rows, (0, len(parameters) - 1), value=1.0)  # a bias is the weight of 1
-        square += rows.T @ rows
-        lacking += (outputs.flatten(0, 1).double() - rows @ old.double().T).T @ rows
-    ridge = (_RIDGE * square.diagonal().mean()).clamp_min(1e-30)
-    fitted = torch.linalg.solve(square + ridge * torch.eye(len(square), dtype=square.dtype, device=x.device), lacking.T)
-    new = old + fitted.T.to(old.dtype)
-    change = new.double() - old.double()
-    nearer = (change * (2 * lacking - change @ square)).sum(1, keepdim=True) > 0  # by the sum of squares
-    parts = torch.split(torch.where(nearer, new, old), [parameter[0].numel() for parameter in parameters], 1)
-    for parameter, part in zip(parameters, parts, strict=True):
-        parameter.copy_(part.reshape(parameter.shape))
+    chunks = zip(torch.split(x, _IMAGES), torch.split(goal.places, _IMAGES), strict=True)
+    rows = torch.cat([_rows(module, images, places, goal.width).double() for images, places in chunks])
+    rows = functional.pad(rows, (0, len(parameters) - 1), value=1.0)  # a bias is the weight of 1
+    lacking = goal.outputs.double() - rows @ old.double().T
+    fitted, held = ((rows[turn::2].flatten(0, 1), lacking[turn::2].flatten(0, 1)) for turn in (0, 1))
+    gains = [float(_gain(*held, change).sum()) for change in _changes(*fitted, _RIDGES)]
+    if max(gains) > 0:
+        rows, lacking = rows.flatten(0, 1), lacking.flatten(0, 1)
+        (change,) = _changes(rows, lacking, [_RIDGES[gains.index(max(gains))]])
+        new = old + change.to(old.dtype)
+        nearer = _gain(rows, lacking, new.double() - old.double()) > 0
+        parts = torch.split(torch.where(nearer, new, old), [parameter[0].numel() for parameter in parameters], 1)
+        for parameter, part in zip(parameters, parts, strict=True):
+            parameter.copy_(part.reshape(parameter.shape))
+
+
+def _changes(rows: Tensor, lacking: Tensor, ridges: Sequence[float]) -> Iterator[Tensor]:
+    """Yield by ridge the change of the weights, outputs x inputs, that makes up best for what outputs lack.
+
+    That is where the squares of what they lack then, and the ridge times those of the change, are least in sum.
+    """
+    few = len(rows) < rows.shape[1]  # then there are fewer equations in the rows than in the inputs
+    square, goal = (rows @ rows.T, lacking) if few else (rows.T @ rows, rows.T @ lacking)
+    mean = (square.trace() / rows.shape[1]).clamp_min(1e-30)  # square of an input
+    one = torch.eye(len(square), dtype=square.dtype, device=square.device)
+    for ridge in ridges:
+        found: Tensor = torch.linalg.solve(square + ridge * mean * one, goal)
+        yield (rows.T @ found).T if few else found.T
+
+
+def _gain(rows: Tensor, lacking: Tensor, change: Tensor) -> Tensor:
+    """Return by how much a change of the weights lessens the squares of what each output lacks: outputs x 1."""
+    made = rows @ change.T
+    return (made * (2 * lacking - made)).sum(0)[:, None]
 
 
 def _rows(module: nn.Conv2d | nn.Linear, x: Tensor, places: Tensor, width: int) -> Tensor:
-    """Return what meets a filter where outputs of that width are made, at these places of each image: a row each."""
+    """Return what meets a filter where outputs of that width are made, at these places: images x places x inputs."""
     if isinstance(module, nn.Linear):
-        return _at(_flat(module, x), places).flatten(0, 1)
+        return _at(_flat(module, x), places)
     mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
     padded = functional.pad(x, module._reversed_padding_repeated_twice, mode)
     at = (places // width, places % width)
@@ -134,7 +156,7 @@ def _rows(module: nn.Conv2d | nn.Linear, x: Tensor, places: Tensor, width: int) 
     )
     image = torch.arange(len(x), device=x.device)[:, None, None, None]
     patches = padded[image, :, rows[..., :, None], columns[..., None, :]]  # channels come last
-    return patches.movedim(-1, 2).flatten(2).flatten(0, 1)
+    return patches.movedim(-1, 2).flatten(2)
 
 
 def _batched(module: nn.Module, x: Tensor) -> Tensor:

@@ -55,6 +55,7 @@ class _Depthwise(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, plan: Sequence[tuple[int, int]], *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.set_materialize_grads(False)
         ctx.plan = plan
         count = len(tensors) - len(plan)
         inputs, weights = tensors[:count], tensors[count:]
@@ -65,7 +66,7 @@ class _Depthwise(torch.autograd.Function):
         )
 
     @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *slopes: Tensor | None) -> tuple[Tensor | None, ...]:
         tensors = ctx.saved_tensors
         count = len(tensors) - len(ctx.plan)
         inputs, weights = tensors[:count], tensors[count:]
@@ -73,7 +74,10 @@ class _Depthwise(torch.autograd.Function):
         found: list[Tensor | None] = [None] * len(tensors)
         moved: dict[object, _Movable] = {}
         for place, ((which, dilation), weight) in enumerate(zip(ctx.plan, weights, strict=True)):
-            slope = slopes[place].contiguous(memory_format=torch.channels_last)
+            slope = slopes[place]
+            if slope is None:  # nobody read what it made
+                continue
+            slope = slope.contiguous(memory_format=torch.channels_last)
             if wants[which]:
                 # it is a convolution too; as such it takes two thirds of the time, or a tenth where it is dilated
                 part = _convolved(slope, weight.flip(2, 3), dilation)

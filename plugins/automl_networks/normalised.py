@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -118,6 +118,7 @@ class _Sums(torch.autograd.Function):
                 made.addmm_(rows[other], folded[other].T)
             if activated:
                 made.relu_()
+        ctx.set_materialize_grads(False)
         ctx.eps, ctx.targets, ctx.activated = eps, targets, activated
         outputs = results if activated else []
         ctx.save_for_backward(gains, shifts, *tensors, kernels, centres, spread, means, inverses, *outputs)
@@ -125,19 +126,31 @@ class _Sums(torch.autograd.Function):
         return (*results, means, variances)
 
     @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *given: Tensor | None) -> tuple[Tensor | None, ...]:
         gains, shifts, *saved = ctx.saved_tensors
         count = len(ctx.targets)
         tensors, (kernels, centres, spread, means, inverses, *outputs) = saved[: 2 * count], saved[2 * count :]
+        slopes = {target: slope for target, slope in enumerate(given[:-2]) if slope is not None}  # of what is read
+        if not slopes:
+            return (None,) * len(ctx.needs_input_grad)
         if torch.is_grad_enabled():
-            return _differentiably(ctx, slopes[:-2], gains, shifts, tensors)
-        given = [slope.contiguous(memory_format=torch.channels_last) for slope in slopes[:-2]]
-        if ctx.activated:
-            pairs = zip(given, outputs, strict=True)
-            given = [torch.ops.aten.threshold_backward(slope, output, 0) for slope, output in pairs]
-        rows = [_rows(slope) for slope in given]
-        totals = torch.stack([row.sum(0) for row in rows])[list(ctx.targets)]
-        products = torch.stack([rows[target].T @ _rows(x) for target, x in zip(ctx.targets, tensors, strict=False)])
+            return _differentiably(ctx, slopes, gains, shifts, tensors)
+        rows: dict[int, Tensor] = {}
+        for target, slope in slopes.items():
+            slope = slope.contiguous(memory_format=torch.channels_last)
+            if ctx.activated:
+                slope = torch.ops.aten.threshold_backward(slope, outputs[target], 0)
+            rows[target] = _rows(slope)
+        live = [place for place, target in enumerate(ctx.targets) if target in rows]
+        if len(live) < count:
+            some = (one[live] for one in (gains, kernels, centres, spread, means, inverses))
+            gains, kernels, centres, spread, means, inverses = some
+        into = [ctx.targets[place] for place in live]
+        sums = {target: row.sum(0) for target, row in rows.items()}
+        totals = torch.stack([sums[target] for target in into])
+        products = torch.stack(
+            [rows[target].T @ _rows(tensors[place]) for place, target in zip(live, into, strict=True)]
+        )
         # the slopes times what is normalised
         of_gains = (kernels * products).sum(2).sub_(means * totals).mul_(inverses)
         scales = gains * inverses
@@ -145,23 +158,29 @@ class _Sums(torch.autograd.Function):
         wants = ctx.needs_input_grad[5:]
         found: list[Tensor | None] = [None] * (2 * count)
         if any(wants[:count]):
-            pixels = len(rows[0])
+            pixels = len(_rows(tensors[0]))
             folded = scales.unsqueeze(2) * kernels
             back = kernels.mT @ ((bends / -pixels).unsqueeze(2) * kernels)
             constants = ((bends * means - scales * totals).unsqueeze(1) @ kernels).squeeze(1).div_(pixels)
-            for place, target in enumerate(ctx.targets):
-                x = tensors[place]
-                made = torch.addmm(constants[place], rows[target], folded[place]).addmm_(_rows(x), back[place])
-                found[place] = made.view(len(x), *x.shape[2:], -1).permute(0, 3, 1, 2)
+            for which, (place, target) in enumerate(zip(live, into, strict=True)):
+                if wants[place]:
+                    x = tensors[place]
+                    made = torch.addmm(constants[which], rows[target], folded[which]).addmm_(_rows(x), back[which])
+                    found[place] = made.view(len(x), *x.shape[2:], -1).permute(0, 3, 1, 2)
         if any(wants[count:]):
             centred = products.baddbmm_(totals.unsqueeze(2), centres.mT, alpha=-1)
             of_kernels = scales.unsqueeze(2) * centred - bends.unsqueeze(2) * spread
-            found[count:] = of_kernels.view(count, *tensors[-1].shape).unbind()
+            for place, of_kernel in zip(live, of_kernels, strict=True):
+                found[count + place] = of_kernel.view_as(tensors[count + place])
+        if len(live) < count:
+            of_gains, totals = (
+                one.new_zeros(count, one.shape[1]).index_copy_(0, torch.tensor(live), one) for one in (of_gains, totals)
+            )
         return of_gains, None if shifts is None else totals, None, None, None, *found
 
 
 def _differentiably(
-    ctx: Any, slopes: Sequence[Tensor], gains: Tensor, shifts: Tensor | None, tensors: Sequence[Tensor]
+    ctx: Any, slopes: Mapping[int, Tensor], gains: Tensor, shifts: Tensor | None, tensors: Sequence[Tensor]
 ) -> tuple[Tensor | None, ...]:
     """Return the gradients such that gradients can be taken of them, by computing it all step by step."""
     tensors = [tensor.view_as(tensor) for tensor in tensors]  # one that is the input of two terms is then two
@@ -173,8 +192,8 @@ def _differentiably(
         if shifts is not None:
             term = term + shifts[place].view(-1, 1, 1)
         made[target] = made[target] + term if target in made else term
-    results = [made[target].relu() if ctx.activated else made[target] for target in range(len(made))]
+    results = [made[target].relu() if ctx.activated else made[target] for target in slopes]
     given = (gains, shifts, None, None, None, *tensors)
     wanted = [one for one, wants in zip(given, ctx.needs_input_grad, strict=True) if wants and one is not None]
-    found = iter(torch.autograd.grad(results, wanted, slopes, create_graph=True))
+    found = iter(torch.autograd.grad(results, wanted, [*slopes.values()], create_graph=True, materialize_grads=True))
     return tuple(next(found) if wants else None for wants in ctx.needs_input_grad)

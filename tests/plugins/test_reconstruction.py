@@ -13,7 +13,7 @@ from automl.compressor import Compressed
 from automl_compressors.amc import AMC
 from automl_compressors.channels import Channels
 from automl_compressors.pruning import Pruning
-from automl_compressors.reconstruction import reconstruct
+from automl_compressors.reconstruction import _changes, reconstruct
 from automl_tasks.synthetic import Synthetic
 from given import Given, Lending, plain, residual, without_norm
 
@@ -38,7 +38,7 @@ def strided():
     """Kernels that are not square, strides, paddings and dilations that differ by direction, and a dense reader."""
     torch.manual_seed(0)
     return nn.Sequential(
-        nn.Conv2d(3, 10, (3, 2), padding="same"),
+        nn.Conv2d(3, 10, (3, 5), padding="same", dilation=(2, 1)),
         nn.ReLU(inplace=True),
         nn.Conv2d(10, 12, (1, 3), stride=(2, 1), padding=(0, 2), dilation=(1, 2), padding_mode="reflect"),
         nn.ReLU(inplace=True),
@@ -147,7 +147,7 @@ def changed(module, other):
 
 @pytest.mark.parametrize("make", [residual, strided])
 def test_it_is_what_lstsq_finds(make, monkeypatch):
-    monkeypatch.setattr("automl_compressors.reconstruction._RIDGE", 1e-12)
+    monkeypatch.setattr("automl_compressors.reconstruction._RIDGES", (1e-12,))
     whole = trained_like(make())
     channels = Channels.of(whole, IMAGE)
     first = next(iter(channels.groups))
@@ -176,6 +176,29 @@ def test_it_is_what_lstsq_finds(make, monkeypatch):
     expected = torch.linalg.lstsq(torch.cat([patches, ones], 1), goal).solution.T
     torch.testing.assert_close(module.weight.detach().flatten(1), expected[:, :-1], rtol=1e-5, atol=1e-7)
     torch.testing.assert_close(module.bias.detach(), expected[:, -1], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("shape", [(5, 9), (9, 5)])
+def test_fewer_rows_than_inputs_give_the_same_least_squares(shape):
+    torch.manual_seed(0)
+    rows, lacking = torch.randn(*shape, dtype=torch.float64), torch.randn(shape[0], 3, dtype=torch.float64)
+    weight = 0.1 * rows.square().sum() / shape[1]
+    more = torch.cat([rows, weight.sqrt() * torch.eye(shape[1], dtype=torch.float64)])
+    goal = torch.cat([lacking, torch.zeros(shape[1], 3, dtype=torch.float64)])
+    (change,) = _changes(rows, lacking, [0.1])
+    torch.testing.assert_close(change, torch.linalg.lstsq(more, goal).solution.T)
+
+
+def test_few_samples_are_not_fitted_at_the_cost_of_other_images():
+    whole = trained_like(without_norm())
+    channels, kept, small = pruned(whole, share=0.75)
+    removed = copy.deepcopy(small)
+    reconstruct(whole, small, channels, kept, Exact(task()), batches=1, samples=4)
+    *_, (others, _) = Exact(task()).batches(3)
+    with torch.no_grad():
+        wanted = whole(others)
+        off, before = ((network(others) - wanted).square().mean() for network in (small, removed))
+    assert off < before
 
 
 @pytest.mark.parametrize("make", NETWORKS)
@@ -283,3 +306,24 @@ def test_compressors_fit_what_they_prune_and_ship_no_more(make):
         name: tensor.shape for name, tensor in removed.state_dict().items()
     }
     assert fitted.automl_form == removed.automl_form
+
+
+def test_statistics_stay_to_which_layers_are_fitted():
+    def recalibrated(**settings):
+        training = Lending(task())
+        space = Compressed(Given(plain()), Pruning(**settings))
+        space.check(task())
+        space.finish(plain(), space.sample(random.Random(0)).blueprint, training)
+        return training.recalibrated
+
+    assert recalibrated() == 8
+    assert recalibrated(reconstruct=True) == 0
+
+
+def test_without_a_training_nothing_is_fitted():
+    space = Compressed(Given(plain()), Pruning(reconstruct=True))
+    space.check(task())
+    blueprint = space.sample(random.Random(0)).blueprint
+    network = space.build(blueprint, task())
+    widths = dict(blueprint.plan.widths)
+    assert {name: network.get_submodule(name).out_channels for name in widths} == widths
