@@ -1,6 +1,6 @@
 """Channel pruning side by side: every criterion, AMC, evolution and TPE on the same decisions, and Torch-Pruning.
 
-    python benchmarks/compression.py --root DIR [--seeds 3] [--json benchmarks/figures/compression.json]
+    python benchmarks/compression.py --root DIR [--seeds 3] [--networks ResNet-20] [--json benchmarks/figures/compression.json]
 
 Two small networks are trained on Fashion-MNIST, at 16 x 16, then pruned to 50 % and 25 % of their multiply-adds: by a
 rule, in one evaluation; by strategies that make the same decisions, one a layer, in equally many evaluations without
@@ -30,6 +30,8 @@ NETWORKS: Mapping[str, Mapping[str, Any]] = {
 BUDGETS = (0.5, 0.25)
 RULES: Mapping[str, Mapping[str, Any]] = {
     "l1": {"criterion": "l1"},
+    "l1, greedy": {"criterion": "l1", "greedy": True},
+    "l1, reconstructed": {"criterion": "l1", "reconstruct": True},
     "l2": {"criterion": "l2"},
     "bn_scale": {"criterion": "bn_scale"},
     "taylor": {"criterion": "taylor"},
@@ -181,6 +183,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", required=True, help="the folder with Fashion-MNIST's files")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--networks", nargs="+", choices=[*NETWORKS], default=[*NETWORKS])
     parser.add_argument("--images", type=int, default=5_000)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--tuning", type=int, default=2)
@@ -196,12 +199,12 @@ def main() -> None:
             given.json.write_text(json.dumps(rows, indent=1) + "\n")
 
     for seed in range(given.seeds):
-        for network, settings in NETWORKS.items():
+        for network in given.networks:
             wanted = [(network, seed, 1.0, "as it is")]
             wanted += [(network, seed, budget, name) for budget in BUDGETS for name in (*RULES, *SEARCHES, *PEERS)]
             if all(one in done for one in wanted):
                 continue
-            bench = Bench(settings, seed, given)
+            bench = Bench(NETWORKS[network], seed, given)
             for key in wanted:
                 if key not in done:
                     keep(measured(bench, *key))
