@@ -15,7 +15,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("automl", deadline=None, derandomize=True, database=None)
 settings.load_profile("automl")
 
-CASES = Path(__file__).parent / "data" / "cases"
+TESTS = Path(__file__).parent
+CASES = TESTS / "data" / "cases"
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +32,10 @@ def data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no benchmark tables in {folder}: set AUTOML_DATA")
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of the core, by whose branches the coverage is counted."""
+    for item in items:
+        if item.path.parent == TESTS:
+            item.add_marker("core")
