@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig
 
-_TEXT = re.compile(r"(runs|space\.target|.*\.(root|path|file|weights|run|table))$")  # keys whose value is text
+_TEXT = re.compile(r"(runs|space\.target|.*\.(root|path|file|weights|run|table|storage))$")  # keys whose value is text
 _LARGEST = 1_000_000  # bytes of a config file
 _NO_PLUS = "a default, so it takes no plus"
 
@@ -132,6 +132,28 @@ def change(config: DictConfig, words: Sequence[str], sweep: str | None = None) -
         OmegaConf.update(config, key, override.value(), merge=False, force_add=True)
     refuse_code(config, [word.partition("=")[0] for word in words])
     return config
+
+
+def choose_trackers(config: DictConfig, words: Sequence[str], registry: Registry) -> tuple[DictConfig, list[str]]:
+    """Return the config of a run with the trackers that the words choose, and the other words.
+
+    What a tracker was set to stays. Raises BadInput for a tracker that there is not.
+    """
+    from omegaconf import OmegaConf
+
+    chosen = [word for word in words if word.partition("=")[0] == "tracker"]
+    if not chosen:
+        return config, list(words)
+    with _hydra(registry) as loader:
+        from hydra import compose as hydra_compose
+
+        groups = {group: list(loader.get_group_options(group)) for group in ("space", "tracker")}
+        choices, _ = _sort([f"+space={groups['space'][0]}", *chosen], groups)
+        found = hydra_compose(None, overrides=[choice for choice in choices if "@" in choice]).get("tracker") or {}
+    known = config.get("tracker") or {}
+    trackers = {name: known.get(name, values) for name, values in found.items()}
+    OmegaConf.update(config, "tracker", trackers, merge=False, force_add=True)
+    return config, [word for word in words if word not in chosen]
 
 
 def refuse_choices(config: DictConfig, words: Sequence[str]) -> None:
@@ -292,12 +314,16 @@ def _sort(words: Sequence[str], groups: Mapping[str, list[str]]) -> tuple[list[s
                 f"{printable(word)}: {group} has {'no default, so it is added with a plus' if added else _NO_PLUS}; "
                 f"did you mean: {command(right)}"
             )
-        for picked in option.strip("[]").split(","):
+        several = [picked.strip() for picked in option.strip("[]").split(",")]
+        for picked in several:
             if picked not in groups[group] and picked != "null":
                 raise BadInput(
                     f"no {group} is named {printable(picked)!r}{near_miss(picked, groups[group])}; "
                     f"installed: {', '.join(groups[group])}"
                 )
+        if group == "tracker":
+            choices += _abreast(several)
+            continue
         if (key, option) == ("compressor", "null"):  # of a sweep with and without
             continue
         if "/" in key:  # evaluator/inner=training: a component within another, in Hydra's words
@@ -310,6 +336,11 @@ def _sort(words: Sequence[str], groups: Mapping[str, list[str]]) -> tuple[list[s
             f"{printable(shlex.join(words))}; installed: {', '.join(groups['space'])}"
         )
     return choices, values
+
+
+def _abreast(names: Sequence[str]) -> list[str]:
+    """Return the choice of each tracker, in Hydra's words: they are several, each at a place of its own."""
+    return [f"+tracker@tracker.{name}={name}" for name in dict.fromkeys(names) if name not in ("", "null")]
 
 
 def _without_place(choices: Sequence[str]) -> str:
@@ -363,6 +394,8 @@ def _refuse_unknown_key(config: Any, key: str) -> None:
         names = [str(name) for name in node] if isinstance(node, DictConfig) else []
         if part not in names:
             where = f"{place.rstrip('.')} has" if place else "there is"
+            if place == "tracker.":
+                raise BadInput(f"tracker {printable(part)} is not chosen: type tracker={printable(part)}, too")
             raise BadInput(
                 f"{where} no key {printable(part)!r}{near_miss(part, names)}"
                 + (f"; its keys: {', '.join(name for name in names if name != 'name')}" if names else "")

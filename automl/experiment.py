@@ -24,6 +24,7 @@ from automl.evaluator import Evaluator, Trainer
 from automl.executor import Executor
 from automl.files import Lock, write_json, write_text
 from automl.final import Final
+from automl.following import PATIENCE, Follower
 from automl.interrupts import Interrupted, Interrupts
 from automl.journal import Journal
 from automl.plugins import Registry, check, construct
@@ -79,6 +80,11 @@ class Experiment:
             )
         watch = check(values.get("watch"), list[str], "watch")
         self.trackers = {name: self.registry.build("tracker", {"name": name}) for name in watch}
+        patience = check(values.get("patience", PATIENCE), Annotated[float, Gt(0)], "patience")
+        self.followers = [
+            Follower(name, self.registry.build("tracker", chosen, f"tracker.{name}"), patience=patience)
+            for name, chosen in check(values.get("tracker") or {}, dict[str, dict[str, Any]], "tracker").items()
+        ]
         kinds = ("space", "compressor", "strategy", "evaluator", "task")
         self.names = {kind: values[kind]["name"] for kind in kinds if values.get(kind)}
         # what made the journal: a run is only gone on with under the same
@@ -166,6 +172,8 @@ class Experiment:
             if folder is not None:
                 lock = Lock(folder)
             with interrupts:
+                for follower in self.followers:
+                    follower.check()
                 self.prepare()
                 planned = self._planned()
                 estimate = self.seconds(planned) if fresh else None
@@ -181,6 +189,8 @@ class Experiment:
             self._announce(folder, planned, estimate, fresh)
             return self._run(folder, journal, interrupts, handler.warnings)
         finally:
+            for follower in self.followers:
+                follower.close()
             if handler is not None:
                 _log.removeHandler(handler)
                 handler.close()
@@ -191,6 +201,8 @@ class Experiment:
     def _run(self, folder: Path, journal: Journal, interrupts: Interrupts, warnings: list[str]) -> Study:
         for name, tracker in self.trackers.items():
             self.registry.manager.register(tracker, f"tracker:{name}")
+        for follower in self.followers:
+            self.registry.manager.register(follower, f"following:{follower.name}")
         watchers = Watchers(self.registry.manager)
         for one in (self.evaluator, self.trainer):
             if one is not None:
@@ -211,6 +223,7 @@ class Experiment:
             interruptible=interrupts,
             snapshots=Snapshots(folder / "snapshots"),
         )
+        study.config = trust.without(configs.unresolved(self.config))
         self._reported: dict[str, Any] = {}
         self._found: Architecture | None = None
         ended: BaseException | None = None
@@ -328,8 +341,9 @@ def resuming(
     registry = registry or Registry()
     folder = runs.find(path, runs.root())
     config = configs.read(folder / "config.yaml")
-    configs.refuse_choices(config, words)
-    config = configs.change(config, words)
+    config, settings = configs.choose_trackers(config, words, registry)
+    configs.refuse_choices(config, settings)
+    config = configs.change(config, settings)
     again = f"automl resume {folder} space.target=package.module:factory"
     trust.refuse_missing(configs.unresolved(config)["space"], str(folder), again)
     run = runs.Run(folder)

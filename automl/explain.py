@@ -27,8 +27,9 @@ def explain(kind: Kind, name: str, registry: Registry | None = None) -> str:
         fields = [field for field in dataclasses.fields(loaded) if field.init]
         if fields:
             lines += ["", "Settings (default, what is allowed):"]
+        place = f"{kind}.{name}" if kind == "tracker" else kind  # of which there may be several
         for field in fields:
-            lines.append(f"  {kind}.{field.name}={_default(field)}    {allowed(types[field.name])}")
+            lines.append(f"  {place}.{field.name}={_default(field)}    {allowed(types[field.name])}")
     if issubclass(loaded, Space):
         lines += ["", *_decisions(loaded)]
     return "\n".join(lines)

@@ -159,13 +159,14 @@ class Registry:
             raise PluginError(f"{kind} {name!r} of plugin {component.plugin} is {loaded!r}, which is no {kind}")
         return loaded
 
-    def build(self, kind: Kind, values: Mapping[str, Any]) -> Any:
+    def build(self, kind: Kind, values: Mapping[str, Any], place: str | None = None) -> Any:
         """Return the component that a config's values describe: ``name``, and its fields.
 
-        A field that is itself a component, as what an evaluator wraps, is described likewise.
+        A field that is itself a component, as what an evaluator wraps, is described likewise. ``place`` is where
+        the values stand in the config, if it is not under the kind.
         Raises BadInput for an unknown name or field, a value of the wrong type or out of its range.
         """
-        return self._build(kind, values, kind)
+        return self._build(kind, values, place or kind)
 
     def _build(self, kind: Kind, values: Any, prefix: str) -> Any:
         name = values.get("name") if isinstance(values, Mapping) else values

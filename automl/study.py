@@ -23,7 +23,7 @@ from automl.snapshots import Snapshot, Snapshots
 from automl.space import Space
 from automl.strategy import Strategy
 from automl.task import Task
-from automl.trial import NOTHING, Candidate, Limit, Objective, Report, Trial, best, by_reason, evaluations
+from automl.trial import NOTHING, Candidate, Limit, Objective, Report, Trial, best, by_reason, evaluations, records
 from automl.watching import Watchers
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ class Study:
         self.ending: str | None = None  # why the search ended before its total, in a sentence
         self.trainer: Trainer | None = None  # what trains the final network, once the search has ended
         self.summary: Mapping[str, Any] = {}
+        self.config: Mapping[str, Any] = NOTHING  # as it was composed, for trackers; secrets are not resolved in it
         self._journal = journal
         self._watchers = watchers or Watchers()
         self._interruptible = interruptible or nullcontext()
@@ -117,18 +118,7 @@ class Study:
 
     def to_records(self) -> list[dict[str, Any]]:
         """Return one flat record a trial: its number, state, metrics, and decisions by name."""
-        return [
-            {
-                "trial": trial.number,
-                "state": "failed" if trial.error is not None else "rejected" if trial.is_rejected else "finished",
-                "reason": trial.error,
-                "fidelity": trial.candidate.fidelity,
-                "seconds": trial.seconds,
-                **trial.metrics,
-                **trial.architecture.to_json(),
-            }
-            for trial in self.trials
-        ]
+        return records(self.trials)
 
     def to_dataframe(self) -> pandas.DataFrame:
         """Return the records as a pandas data frame, a row a trial."""

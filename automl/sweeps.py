@@ -127,6 +127,21 @@ class Sweep:
             write_json(self.folder / "sweep.json", {"schema": SCHEMA, "command": self.command, "jobs": jobs})
 
 
+def place(folder: Path) -> tuple[str, list[str]] | None:
+    """Return the name of the sweep that a run is of, and the words that tell the run from the sweep's others.
+
+    None for a run that is of no sweep.
+    """
+    path = folder.parent / "sweep.json"
+    if not path.is_file():
+        return None
+    jobs = runs.read_json(path).get("jobs", [])
+    own = next((job["words"] for job in jobs if job["folder"] == folder.name), None)
+    if own is None:
+        return None
+    return folder.parent.name, [word for word in own if any(word not in job["words"] for job in jobs)] or own
+
+
 def _code(words: Sequence[str]) -> list[str]:
     """Return those of the words that name code."""
     return [word for word in words if word.startswith(trust.WORD)]

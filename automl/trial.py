@@ -184,6 +184,11 @@ class Trial:
         return self.error is None and self.violation > 0 and not self.scores
 
     @property
+    def state(self) -> str:
+        """How it ended, in a word: finished, failed or rejected."""
+        return "failed" if self.error is not None else "rejected" if self.is_rejected else "finished"
+
+    @property
     def score(self) -> float:
         """The value of the first objective, higher better; minus infinity where the trial failed or was rejected."""
         return self.scores[0] if self.is_scored else -math.inf
@@ -234,6 +239,22 @@ def by_reason(trials: Sequence[Trial]) -> list[tuple[str, list[Trial]]]:
         if trial.error is not None:
             groups.setdefault(re.sub(r"[0-9.]+", "#", trial.error), []).append(trial)
     return [(group[0].error or "", group) for group in sorted(groups.values(), key=len, reverse=True)]
+
+
+def records(trials: Sequence[Trial]) -> list[dict[str, Any]]:
+    """Return one flat record a trial: its number, state, metrics, and decisions by name."""
+    return [
+        {
+            "trial": trial.number,
+            "state": trial.state,
+            "reason": trial.error,
+            "fidelity": trial.candidate.fidelity,
+            "seconds": trial.seconds,
+            **trial.metrics,
+            **trial.architecture.to_json(),
+        }
+        for trial in trials
+    ]
 
 
 def full(trials: Sequence[Trial]) -> list[Trial]:
