@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -53,8 +53,8 @@ class Standing:
     directory: Path | None = None
     duplicates: int = 0
     ending: str | None = None
-    summary: Mapping[str, Any] = NOTHING
-    config: Mapping[str, Any] = NOTHING
+    summary: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+    config: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
 
     @classmethod
     def of(cls, study: Study) -> Standing:
