@@ -225,6 +225,20 @@ def _compare(words: list[str]) -> int:
     return 0
 
 
+def _dashboard(words: list[str]) -> int:
+    parser = _parser("dashboard", "Show a run in optuna-dashboard, also one that is at work; Ctrl-C ends it.")
+    parser.add_argument("run", nargs="?", help="a run folder; default: the latest")
+    parser.add_argument("--port", type=int, default=8080, help="of this machine, 0 for any that is free; default 8080")
+    given = parser.parse_args(words)
+    from automl import runs
+    from automl.dashboard import Dashboard
+
+    dashboard = Dashboard(runs.find(given.run, runs.root()), given.port)
+    print(dashboard.address, flush=True)
+    dashboard.serve()
+    return 0
+
+
 def _measure(words: list[str]) -> int:
     parser = _parser(
         "measure",
@@ -386,6 +400,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "resume": _resume,
     "report": _report,
     "compare": _compare,
+    "dashboard": _dashboard,
     "measure": _measure,
     "export": _export,
     "predict": _predict,
@@ -396,6 +411,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
 _SENTENCES = {
     "resume": "go on with a run, or extend it",
     "report": "write the report of runs anew",
+    "dashboard": "show a run in optuna-dashboard",
     "compare": "compare the methods of a sweep, for a paper",
     "measure": "say what networks cost, layer by layer",
     "export": "write model.onnx of a run anew, with --int8 also in eight bits",

@@ -19,7 +19,7 @@ FLOORS = [
     {"evaluator", "compressor"},
     {"journal", "known", "plugins", "executor", "watching", "notebook", "standing"},
     {"study", "runs", "deploy", "config", "explain", "layers", "following"},
-    {"testing", "final", "sweeps", "int8"},
+    {"testing", "final", "sweeps", "int8", "dashboard"},
     {"experiment", "comparison", "compression", "measuring", "exporting"},
     {"cli"},
     {"__main__"},

@@ -36,7 +36,7 @@ def records(path: Path) -> Iterator[Any]:
         parts += data[place + _FRAME.size : end]
         place = end
         if kind in (_WHOLE, _END):
-            record = wandb_internal_pb2.Record()
+            record = wandb_internal_pb2.Record()  # type: ignore[attr-defined]
             record.ParseFromString(parts)
             parts = b""
             yield record

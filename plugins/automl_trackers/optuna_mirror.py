@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from automl.standing import Standing
 
 FILE = "optuna.db"
+_METRIC_NAMES = "study:metric_names"  # Optuna's method for it warns on every call that it may change
 _LETTERS = 2_000  # of the reason of a failure: some databases take no more
 
 
@@ -25,11 +26,11 @@ _LETTERS = 2_000  # of the reason of a failure: some databases take no more
 class OptunaMirror:
     """Writes each trial that ended into an Optuna storage, as a trial of a study that is named as the run folder.
 
-    ``storage`` is the URL of a database (`sqlite:///FILE`, `postgresql://...`) or the path of a journal file of Optuna's;
-    by default `optuna.db` in the run folder. A trial that finished is COMPLETE, one that failed FAIL, one that was
-    rejected for breaking a limit before it was trained PRUNED. Values are the objectives, costs and all; the epochs'
-    values of the first objective are its intermediate values, and every metric is a user attribute. Limits are
-    constraints, over 0 where broken. Options keep their types; operations go by their names, tuples as JSON.
+    ``storage`` is the URL of a database (`sqlite:///FILE`, `postgresql://...`), or the path of a journal file of
+    Optuna's; by default `optuna.db` in the run folder. A trial that finished is COMPLETE, one that failed FAIL, one
+    that was rejected for breaking a limit before it was trained PRUNED. Values are the objectives, costs and all; the
+    intermediate ones, by epoch, the first objective's metric. Every metric is a user attribute. Limits are constraints,
+    over 0 where broken. Options keep their types; operations go by their names, tuples as JSON.
     """
 
     storage: str | None = None
@@ -89,13 +90,15 @@ class OptunaMirror:
         if os.environ.get("AUTOML_DEBUG", "") in ("", "0"):
             optuna.logging.set_verbosity(optuna.logging.WARNING)
         if self._study is None:
+            storage, name = self.open(folder), folder.resolve().name
             self._study = optuna.create_study(
-                storage=self.open(folder),
-                study_name=folder.resolve().name,
+                storage=storage,
+                study_name=name,
                 directions=["maximize" if objective.goal == "max" else "minimize" for objective in study.objectives],
                 load_if_exists=True,
             )
-            self._study.set_metric_names([objective.metric for objective in study.objectives])
+            names = [objective.metric for objective in study.objectives]
+            storage.set_study_system_attr(storage.get_study_id_from_name(name), _METRIC_NAMES, names)
             self._study.set_user_attr("limits", [f"{limit.metric} {limit.bound:g}" for limit in study.limits])
             self._distributions = Distributions()
             trials = self._study.get_trials(deepcopy=False)

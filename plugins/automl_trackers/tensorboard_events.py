@@ -27,8 +27,8 @@ _SHARES = 1_000  # a step of the final training is a thousandth of its schedule
 class TensorBoard:
     """Writes a study into ``tensorboard`` of the run folder: `tensorboard --logdir RUN/tensorboard` shows it.
 
-    The run `search` has the metrics of each trial, by its number; `trial-N` has the epochs of trial N, and its decisions
-    and last metrics as hyperparameters, of the first ``curves`` trials; `retrain` has the final network, by thousandths
+    The run `search` has the metrics of each trial, by its number; `trial-N`, of the first ``curves`` trials, the epochs
+    of trial N, its decisions and its last metrics as hyperparameters; `retrain` has the final network, by thousandths
     of its schedule. TensorBoard's tags have no other signs than letters, digits and `-_./`: each other becomes `_`, and
     of two names that come to the same the second ends in `_2`. Decisions that are lists, or None, are written as JSON.
     """
@@ -98,7 +98,7 @@ class TensorBoard:
             self._write(writer, report.metrics, number)
         decisions = {name: _plain(value) for name, value in trial.architecture.to_json().items()}
         metrics = {self._tag(name): value for name, value in trial.metrics.items()}
-        for summary in hparams(decisions | {"state": trial.state}, metrics):
+        for summary in hparams(decisions | {"state": trial.state}, metrics):  # type: ignore[no-untyped-call]
             assert writer.file_writer is not None
             writer.file_writer.add_summary(summary)
 

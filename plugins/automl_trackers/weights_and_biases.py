@@ -36,8 +36,8 @@ class WeightsAndBiases:
     """Sends a study to Weights & Biases: metrics and epochs of each trial, tables, and the network found.
 
     W&B's own variables are obeyed: WANDB_MODE (online, offline, disabled), WANDB_API_KEY, WANDB_PROJECT, WANDB_ENTITY,
-    WANDB_DIR and the others. ``project`` is `automl` where neither says otherwise. A run is named by its folder, a job of
-    a sweep by the words that tell it from the others, and the sweep is their ``group``. The config goes as it was
+    WANDB_DIR and the others. ``project`` is `automl` where neither says otherwise. A run is named by its folder, a job
+    of a sweep by the words that tell it from the others, and the sweep is their ``group``. The config goes as it was
     written: ``${oc.env:TOKEN}`` is sent as these words.
 
     Metrics keep their names, after a prefix: `metrics/` for trials (by `trial`), `curve/N/` for the epochs of trial N
@@ -71,7 +71,7 @@ class WeightsAndBiases:
                 raise BadInput(
                     f"tracker=wandb found no key of W&B (WANDB_API_KEY, or that of wandb login): {self.instead}"
                 )
-            urllib.request.urlopen(settings.base_url, timeout=_CONNECT).close()
+            urllib.request.urlopen(settings.base_url, timeout=_CONNECT).close()  # noqa: S310  # of W&B's settings
         except urllib.error.HTTPError:
             pass  # it answers
         except wandb.errors.Error as error:
@@ -109,7 +109,8 @@ class WeightsAndBiases:
         for axis, metrics in (("trial", "metrics"), ("trial", "best"), ("share/retrain", "retrain")):
             run.define_metric(axis, hidden=True)
             run.define_metric(f"{metrics}/*", step_metric=axis)
-        self._run, self._best = run, None
+        self._run = run
+        self._best: Trial | None = None
         for trial in study.trials:
             self._add(trial, study)
 
