@@ -132,6 +132,7 @@ def place(folder: Path) -> tuple[str, list[str]] | None:
 
     None for a run that is of no sweep.
     """
+    folder = folder.resolve()  # runs/latest is a link
     path = folder.parent / "sweep.json"
     if not path.is_file():
         return None

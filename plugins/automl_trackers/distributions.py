@@ -18,8 +18,8 @@ _PLAIN = (bool, int, float, str, type(None))
 class Distributions:
     """The distributions of a study, one a name, as Optuna wants it.
 
-    A decision that has another domain in another trial, as where it depends on an earlier one, is of another name
-    there: its own, with ` (2)` after it.
+    A range may be of other ends in another trial, as where it depends on an earlier decision. What Optuna does not take
+    under one name, as other options, goes by another: its own with ` (2)` after it.
     """
 
     def __init__(self) -> None:
@@ -34,9 +34,9 @@ class Distributions:
         for name, value in values.items():
             distribution = distribution_of(domains[name]) if name in domains else one_of([value])
             known = self._of.setdefault(name, [])
-            if not any(_same(distribution, other) for other in known):
+            if not any(_together(distribution, other) for other in known):
                 known.append(distribution)
-            place = next(index for index, other in enumerate(known) if _same(distribution, other))
+            place = next(index for index, other in enumerate(known) if _together(distribution, other))
             named = name if place == 0 else f"{name} ({place + 1})"
             parameters[named], found[named] = plain(value), distribution
         return parameters, found
@@ -90,6 +90,14 @@ def plain(value: Any) -> Any:
     return json.dumps([plain(item) for item in value])
 
 
-def _same(one: BaseDistribution, other: BaseDistribution) -> bool:
-    """Say whether two are the same, by their types as well: 1 and True are not."""
-    return repr(one) == repr(other)
+def _together(one: BaseDistribution, other: BaseDistribution) -> bool:
+    """Say whether two may go by one name: ranges of a kind, or the same options, of which 1 is not True."""
+    from optuna.distributions import CategoricalDistribution, check_distribution_compatibility
+
+    if isinstance(one, CategoricalDistribution):
+        return repr(one) == repr(other)
+    try:
+        check_distribution_compatibility(one, other)
+    except ValueError:
+        return False
+    return True

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 FILE = "optuna.db"
 _METRIC_NAMES = "study:metric_names"  # Optuna's method for it warns on every call that it may change
-_LETTERS = 2_000  # of the reason of a failure: some databases take no more
+_LETTERS = 1_000  # of the reason of a failure: some databases take no more
 
 
 @dataclass

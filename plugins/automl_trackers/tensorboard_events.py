@@ -30,7 +30,8 @@ class TensorBoard:
     The run `search` has the metrics of each trial, by its number; `trial-N`, of the first ``curves`` trials, the epochs
     of trial N, its decisions and its last metrics as hyperparameters; `retrain` has the final network, by thousandths
     of its schedule. TensorBoard's tags have no other signs than letters, digits and `-_./`: each other becomes `_`, and
-    of two names that come to the same the second ends in `_2`. Decisions that are lists, or None, are written as JSON.
+    of two names that come to the same the second ends in `_2`. Of decisions, lists and None are written as JSON, and
+    True as 1.
     """
 
     curves: Annotated[int, Ge(0)] = 200

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -100,6 +101,8 @@ class WeightsAndBiases:
         place = Path(os.environ.get("WANDB_DIR") or folder)
         kept = offline_files.files(place, self._steps.id) if mode in _OFFLINE else []
         there = max((row["_step"] + 1 for path in kept for row in offline_files.rows(path)), default=0)
+        while any(place.glob(f"wandb/*run-{time.strftime('%Y%m%d_%H%M%S')}-{self._steps.id}")):
+            time.sleep(0.1)  # W&B names its folder by the second, and would write over that of a run that just ended
         run = self._begin(wandb, study, folder, place)
         self._steps.note_process()
         self._lacking = max(there, run.starting_step)
@@ -156,7 +159,7 @@ class WeightsAndBiases:
 
     def _begin(self, wandb: ModuleType, study: Standing, folder: Path, place: Path) -> Any:
         sweep = sweeps.place(folder)
-        group, words = (None, [folder.name]) if sweep is None else sweep
+        group, words = (None, [folder.resolve().name]) if sweep is None else sweep
         return wandb.init(
             project=self.project or _own("WANDB_PROJECT", "automl"),
             entity=self.entity,

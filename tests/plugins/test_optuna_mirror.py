@@ -1,0 +1,157 @@
+"""The Optuna mirror: types kept, states told, each trial once, whatever the storage."""
+
+from __future__ import annotations
+
+import json
+
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from automl import BadInput, Integer, Objective, Op, Report, Space, TrialFailed
+from automl.testing import ConditionalSpace
+from automl_trackers.distributions import Distributions, distribution_of, ranges
+from automl_trackers.optuna_mirror import OptunaMirror
+from followed import LIMIT, ODD, Epochs, study
+
+
+def mirrored(folder, storage=None):
+    return optuna.load_study(study_name=folder.name, storage=storage or f"sqlite:///{folder / 'optuna.db'}")
+
+
+def test_every_trial_is_there_with_its_types_values_and_epochs(tmp_path):
+    done = study(tmp_path / "run", {"optuna": OptunaMirror()}, limits=[LIMIT], trials=5)
+    there = mirrored(tmp_path / "run")
+    assert [direction.name for direction in there.directions] == ["MAXIMIZE", "MINIMIZE"]
+    assert there.metric_names == ["accuracy", "cost"]
+    assert [trial.state for trial in there.trials] == [
+        TrialState.COMPLETE,
+        TrialState.FAIL,
+        TrialState.FAIL,
+        TrialState.COMPLETE,
+        TrialState.COMPLETE,
+    ]
+    assert [trial.user_attrs.get("reason") for trial in there.trials] == [
+        None,
+        "accuracy was nan",
+        "no room",
+        None,
+        None,
+    ]
+    for trial, frozen in zip(done.trials, there.trials, strict=True):
+        values = trial.architecture.to_json()
+        assert json.loads(frozen.params.pop("pair")) == values.pop("pair")
+        assert frozen.params == values
+        assert [type(value) for value in frozen.params.values()] == [type(values[name]) for name in frozen.params]
+        assert frozen.distributions["step"] == IntDistribution(2, 8, step=2)
+        assert frozen.distributions["whole"] == IntDistribution(1, 64, log=True)
+        assert frozen.distributions["rate"] == FloatDistribution(1e-4, 1e-1, log=True)
+        assert repr(frozen.distributions["none"]) == repr(CategoricalDistribution((None, True, "1")))
+        assert frozen.distributions["pair"] == CategoricalDistribution(("[3, 5]", "[5, 3]"))
+    last = there.trials[4]
+    assert last.values == [4.2, 40.0]
+    assert last.intermediate_values == {1: 4.1, 2: 4.2}
+    assert {name: last.user_attrs[f"metrics/{name}"] for name in ODD} == ODD
+    assert last.system_attrs["constraints"] == [20.0]
+    assert there.trials[0].system_attrs["constraints"] == [-20.0]
+    assert [trial.number for trial in there.best_trials] == [0]
+
+
+def test_a_study_that_goes_on_adds_what_is_lacking_and_doubles_nothing(tmp_path):
+    study(tmp_path / "run", {}, trials=2)
+    for trials in (3, 3, 6):
+        study(tmp_path / "run", {"optuna": OptunaMirror()}, trials=trials)
+        assert [trial.user_attrs["trial"] for trial in mirrored(tmp_path / "run").trials] == list(range(trials))
+
+
+def test_a_journal_file_is_a_storage_too(tmp_path):
+    path = tmp_path / "mirror.log"
+    mirror = OptunaMirror(storage=str(path))
+    mirror.check()
+    study(tmp_path / "run", {"optuna": mirror})
+    assert len(mirrored(tmp_path / "run", JournalStorage(JournalFileBackend(str(path)))).trials) == 4
+
+
+def test_domains_that_depend_on_decisions_are_told(tmp_path):
+    done = study(tmp_path / "run", {"optuna": OptunaMirror()}, 12, space=ConditionalSpace(), evaluator=Epochs())
+    for trial, frozen in zip(done.trials, mirrored(tmp_path / "run").trials, strict=True):
+        assert frozen.params.keys() == trial.architecture.values.keys()
+        width = trial.architecture.values["width"]
+        assert frozen.distributions["layer.0.channels"] == IntDistribution(1, width)
+
+
+def test_other_options_under_one_name_go_by_another():
+    found = Distributions()
+    assert found.of({"a": "x"}, {"a": ("x", "y")})[0] == {"a": "x"}
+    assert found.of({"a": "x"}, {"a": ("x", "z")})[0] == {"a (2)": "x"}
+    assert found.of({"a": 3}, {"a": Integer(1, 4)})[0] == {"a (3)": 3}
+    assert found.of({"a": 9}, {"a": Integer(1, 9)})[0] == {"a (3)": 9}
+    assert found.of({"a": "y"}, {"a": ("x", "y")})[0] == {"a": "y"}
+    assert found.of({"b": 1}, {})[1] == {"b": CategoricalDistribution((1,))}
+
+
+def test_an_operation_goes_by_its_name():
+    domain = (Op("conv", print), Op("pool", print))
+    assert distribution_of(domain) == CategoricalDistribution(("conv", "pool"))
+    assert distribution_of((4,)) == CategoricalDistribution((4,))
+    assert distribution_of((4, 2)) == CategoricalDistribution((4, 2))
+
+
+def test_domains_that_are_not_known_are_what_was_decided():
+    assert ranges([{"a": 1, "b": 0.5}, {"a": True, "b": 0.1}]).keys() == {"a", "b"}
+    found = ranges([{"a": 1, "b": 0.5, "c": [1, 2]}, {"a": "1", "b": 0.1, "c": [1, 2]}])
+    assert found["a"] == (1, "1")
+    assert (found["b"].low, found["b"].high) == (0.1, 0.5)
+    assert found["c"] == ([1, 2],)
+
+
+def test_a_rejected_trial_is_pruned(tmp_path):
+    class Cheap(Space):
+        def describe(self, choose):
+            return choose("a", range(30))
+
+        def build(self, blueprint, task):
+            raise NotImplementedError
+
+    class Early(Epochs):
+        def evaluate(self, trial):
+            yield Report({"cost": 100.0 * trial.number}, 0.0)
+            yield Report({"cost": 100.0 * trial.number, "accuracy": 0.5})
+
+    run = {"objectives": (Objective("accuracy"),), "limits": [LIMIT], "evaluator": Early()}
+    study(tmp_path / "run", {"optuna": OptunaMirror()}, 3, space=Cheap(), **run)
+    trials = mirrored(tmp_path / "run").trials
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.PRUNED]
+    assert trials[1].system_attrs["constraints"] == [80.0]
+    assert trials[1].intermediate_values == {}
+
+
+@pytest.mark.parametrize(
+    ("storage", "part"),
+    [
+        ("sqlite:////no/such/folder/x.db", "cannot be opened (unable to open database file)"),
+        ("nosuch://x", "needs a package that is not installed|cannot be opened"),
+        ("://", "is no URL of a database"),
+        ("/no/such/folder/x.log", "cannot be opened: /no/such/folder cannot be written to"),
+    ],
+)
+def test_a_storage_that_cannot_be_opened_is_refused_in_a_sentence(storage, part):
+    with pytest.raises(BadInput) as refused:
+        OptunaMirror(storage=storage).check()
+    assert any(words in str(refused.value) for words in part.split("|")), str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_refusal_does_not_tell_the_password():
+    with pytest.raises(BadInput) as refused:
+        OptunaMirror(storage="mysql+nothing://me:secret@host/name").check()
+    assert "secret" not in str(refused.value)
+
+
+def test_a_long_reason_is_cut(tmp_path):
+    wrong = {1: TrialFailed("x" * 3_000)}
+    study(tmp_path / "run", {"optuna": OptunaMirror()}, 2, evaluator=Epochs(wrong=wrong))
+    assert mirrored(tmp_path / "run").trials[1].user_attrs["reason"] == "x" * 1_000
