@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,6 +48,15 @@ def rows(path: Path) -> Iterator[dict[str, Any]]:
     for record in records(path):
         if record.WhichOneof("record_type") == "history":
             yield {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.history.item}
+
+
+def wait(path: Path, seconds: float = 10.0) -> None:
+    """Wait for the end of a run to be in its file: W&B's process writes it a moment after the run has ended."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if any(record.WhichOneof("record_type") == "exit" for record in records(path)):
+            return
+        time.sleep(0.05)
 
 
 def files(folder: Path, run: str) -> list[Path]:

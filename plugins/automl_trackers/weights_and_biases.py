@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 import threading
 import time
@@ -106,8 +107,8 @@ class WeightsAndBiases:
         run = self._begin(wandb, study, folder, place)
         self._steps.note_process()
         self._lacking = max(there, run.starting_step)
-        self._place = None if mode not in _OFFLINE else Path(run.settings.sync_file).parent
-        if self._place is None:
+        self._file = Path(run.settings.sync_file) if mode in _OFFLINE else None
+        if self._file is None:
             print(f"W&B: {run.url}", file=sys.stderr)
         for axis, metrics in (("trial", "metrics"), ("trial", "best"), ("share/retrain", "retrain")):
             run.define_metric(axis, hidden=True)
@@ -145,8 +146,11 @@ class WeightsAndBiases:
             self._send_network(study.directory, study.summary)
         run, self._run = self._run, None
         run.finish(exit_code=0)
-        if self._place is not None:
-            print(f"W&B: kept offline; to send it: wandb sync {self._place}", file=sys.stderr)
+        if self._file is not None:
+            offline_files.wait(self._file)
+            kept = offline_files.files(self._file.parents[2], self._steps.id)  # a part for each time it went on
+            parts = " ".join(shlex.quote(str(path.parent)) for path in kept)
+            print(f"W&B: kept offline; to send it: wandb sync {parts}", file=sys.stderr)
 
     def abandon(self) -> None:
         """End W&B's process, which would keep this one from ending."""

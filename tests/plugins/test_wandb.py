@@ -136,7 +136,7 @@ def test_a_study_that_goes_on_goes_on_in_the_same_run_with_rising_steps(tmp_path
     # the network that was trained after two trials, once, and that after four, under a name of its own
     assert [row["retrain/accuracy"] for row in history if "retrain/accuracy" in row] == [0.4, 0.6]
     assert [row["retrain 2/accuracy"] for row in history if "retrain 2/accuracy" in row] == [0.4, 0.6]
-    assert [row["share/2"] for row in history if "share/2" in row] == [0.5]
+    assert [row["share/0"] for row in history if "share/0" in row] == [0.5, 1.0]
     assert not [row for row in history if "share/3" in row]
 
 
@@ -159,7 +159,7 @@ def test_a_file_that_was_cut_off_is_read_to_there_and_what_it_lost_is_added(tmp_
 
 
 def test_records_that_span_blocks_are_read_back(tmp_path):
-    odd = {f"metric {number}": float(number) for number in range(3_000)}
+    odd = {f"metric {'x' * 200} {number}": float(number) for number in range(200)}
     study(tmp_path / "run", {"wandb": WeightsAndBiases()}, 2, evaluator=Epochs(odd=odd))
     _, _, history = everything(tmp_path / "run")
     (last,) = [row for row in history if row.get("trial") == 1]
@@ -286,6 +286,20 @@ def test_a_run_that_was_interrupted_leaves_no_process_and_a_file_that_can_be_rea
     _, found, history = everything(folder)
     assert [row["trial"] for row in history if "trial" in row][:2] == [0, 1]
     assert len(found["exit"]) == 1
+
+
+@pytest.mark.slow
+def test_a_process_of_w_and_b_s_that_hangs_is_ended_and_the_search_is_not(tmp_path):
+    process = command("trials=6", "evaluator.sleep=0.5", "patience=2")
+    wait_for(lambda: alive(tmp_path) and list(Path("runs").glob("*/*/wandb.json")))
+    (service,) = alive(tmp_path)
+    service.suspend()
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "warning: tracker wandb was not done 2 seconds after the end, and is left" in err
+    assert not service.is_running() or service.status() == psutil.STATUS_ZOMBIE
+    folder = Path(out.splitlines()[-1])
+    assert json.loads((folder / "summary.json").read_text())["trials"]["finished"] == 6
 
 
 @pytest.mark.slow
