@@ -314,7 +314,7 @@ def _sort(words: Sequence[str], groups: Mapping[str, list[str]]) -> tuple[list[s
                 f"{printable(word)}: {group} has {'no default, so it is added with a plus' if added else _NO_PLUS}; "
                 f"did you mean: {command(right)}"
             )
-        several = [picked.strip() for picked in option.strip("[]").split(",")]
+        several = [picked.strip() for picked in option.strip("[]").split(",")] if option != "[]" else []
         for picked in several:
             if picked not in groups[group] and picked != "null":
                 raise BadInput(
@@ -340,7 +340,7 @@ def _sort(words: Sequence[str], groups: Mapping[str, list[str]]) -> tuple[list[s
 
 def _abreast(names: Sequence[str]) -> list[str]:
     """Return the choice of each tracker, in Hydra's words: they are several, each at a place of its own."""
-    return [f"+tracker@tracker.{name}={name}" for name in dict.fromkeys(names) if name not in ("", "null")]
+    return [f"+tracker@tracker.{name}={name}" for name in dict.fromkeys(names) if name != "null"]
 
 
 def _without_place(choices: Sequence[str]) -> str:

@@ -191,6 +191,9 @@ class Experiment:
         finally:
             for follower in self.followers:
                 follower.close()
+            for watcher in (*self.trackers.values(), *self.followers):
+                if self.registry.manager.is_registered(watcher):
+                    self.registry.manager.unregister(watcher)
             if handler is not None:
                 _log.removeHandler(handler)
                 handler.close()

@@ -21,3 +21,8 @@ def automl_evaluators():
 @hookimpl
 def automl_strategies():
     return {"changed": "automl_toys.strategies:Changed"}
+
+
+@hookimpl
+def automl_trackers():
+    return {name: f"automl_toys.trackers:{name.title()}" for name in ("counts", "again")}
