@@ -50,7 +50,11 @@ def automl_tasks() -> Mapping[str, str]:
 
 @hookspec
 def automl_trackers() -> Mapping[str, str]:
-    """Return the plugin's trackers as name to ``module:Class``: classes whose methods are the watching hooks below."""
+    """Return the plugin's trackers as name to ``module:Class``: classes whose methods are the watching hooks below.
+
+    One that is chosen by the group ``tracker`` works on a thread of its own, and is handed snapshots: its study is a
+    ``Standing``. It is told of a trial that ended in the order of telling, once, and may be told late.
+    """
 
 
 @hookspec

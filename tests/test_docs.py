@@ -68,3 +68,25 @@ def test_the_plugin_of_the_docs_works_as_written(tmp_path):
     ):
         done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_tracker_of_the_docs_works_as_written(tmp_path, capsys):
+    from automl import Objective
+    from automl.testing import Checksum
+    from followed import study
+
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "tracking.md").read_text(), re.DOTALL)
+    found: dict = {}
+    exec(block, found)
+    done = study(
+        tmp_path / "run",
+        {"bell": found["Bell"](loud=True)},
+        6,
+        evaluator=Checksum(),
+        objectives=[Objective("accuracy")],
+    )
+    best, news = None, 0
+    for trial in done.trials:
+        news += best is None or trial.score > best
+        best = trial.score if best is None else max(best, trial.score)
+    assert capsys.readouterr().out == "\a!" * news
