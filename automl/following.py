@@ -133,6 +133,7 @@ class Follower:
                 self.name,
                 self.patience,
             )
+            self._watchers.forgive(f"tracker:{self.name}")
             abandon = getattr(self.tracker, "abandon", None)
             if abandon is not None:
                 try:

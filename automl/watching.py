@@ -17,6 +17,10 @@ class Watchers:
         self._manager = manager
         self._named: set[str] = set()
 
+    def forgive(self, name: str) -> None:
+        """Say nothing of what fails in the plugin of that name from now on."""
+        self._named.add(name)
+
     def call(self, hook: str, **arguments: Any) -> list[Any]:
         """Call every implementation of the hook, the last registered first; return what is not None."""
         if self._manager is None:

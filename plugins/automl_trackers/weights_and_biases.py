@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
+import psutil
 from annotated_types import Ge
 
 from automl import BadInput, Report, Trial, hookimpl, sweeps
@@ -82,8 +84,8 @@ class WeightsAndBiases:
             reason = _line(getattr(error, "reason", error))
             raise BadInput(f"tracker=wandb cannot reach {settings.base_url} ({reason}): {self.instead}") from error
         try:
-            wandb.login(prompt=False, verify=True)
-        except wandb.errors.Error as error:
+            wandb.Api(timeout=int(_CONNECT)).viewer  # noqa: B018  # asks who the key is of
+        except Exception as error:  # which one, W&B does not say
             raise BadInput(f"tracker=wandb cannot log in ({_line(error)}): {self.instead}") from error
 
     @hookimpl
@@ -157,7 +159,14 @@ class WeightsAndBiases:
         process = service()
         if process is not None:
             process.kill()
-        teardown = threading.Thread(target=_wandb().teardown, daemon=True)
+            with contextlib.suppress(psutil.Error):
+                process.wait(_CONNECT)
+
+        def forget() -> None:
+            with contextlib.suppress(Exception):  # that its process is gone
+                _wandb().teardown()
+
+        teardown = threading.Thread(target=forget, daemon=True)
         teardown.start()
         teardown.join(5)
 

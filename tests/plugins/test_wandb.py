@@ -18,6 +18,7 @@ from automl_trackers.offline_files import files, records, rows
 from automl_trackers.wandb_steps import Steps
 from automl_trackers.weights_and_biases import WeightsAndBiases
 from followed import ODD, Epochs, study
+from wandb_server import Server
 
 CURVE = [{"fidelity": 0.5, "accuracy": 0.4}, {"fidelity": 1.0, "accuracy": 0.6}]
 SUMMARY = {"retrain": {"curve": CURVE}, "test": {"accuracy": 0.55}, "front": [0, 3]}
@@ -329,3 +330,51 @@ def test_nothing_of_it_is_imported_where_it_is_not_chosen():
     code += "tracker.WeightsAndBiases(); print('wandb' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("False\n", "")
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A server of W&B's that is reached."""
+    running = Server()
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.setenv("WANDB_BASE_URL", running.address)
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    yield running
+    running.close()
+
+
+def test_online_a_study_goes_on_in_the_same_run_and_the_server_has_each_row_once(tmp_path, server, capsys):
+    folder = tmp_path / "run"
+    study(folder, {}, 1)
+    for trials in (2, 2, 4):
+        tracker = WeightsAndBiases()
+        tracker.check()
+        study(folder, {"wandb": tracker}, trials, summary=SUMMARY)
+        (run,) = server.history
+        lines = server.history[run]
+        assert list(lines) == list(range(len(lines)))
+        history = list(lines.values())
+        assert [row["trial"] for row in history if "trial" in row] == list(range(trials))
+        assert steps(history) == sorted(set(steps(history)))
+    assert [row["retrain 2/accuracy"] for row in history if "retrain 2/accuracy" in row] == [0.4, 0.6]
+    assert server.runs[run]["displayName"] == "run"
+    assert capsys.readouterr().err.splitlines() == [f"W&B: {server.address}/us/automl/runs/{run}"] * 3
+
+
+def test_a_key_that_the_server_does_not_know_is_refused(server):
+    server.knows_key = False
+    with pytest.raises(BadInput, match=r"tracker=wandb cannot log in .*WANDB_MODE=offline.*wandb login"):
+        WeightsAndBiases().check()
+
+
+@pytest.mark.slow
+def test_a_network_that_is_lost_stops_nothing_and_is_one_warning(tmp_path, server):
+    process = command("trials=6", "evaluator.sleep=1.0", "patience=5", WANDB_MODE=None)
+    wait_for(lambda: server.history)
+    server.close()
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    (warning,) = [line for line in err.splitlines() if not line.startswith("W&B: http")]
+    assert warning.startswith("warning: tracker wandb was not done 5 seconds after the end, and is left")
+    assert json.loads((Path(out.splitlines()[-1]) / "summary.json").read_text())["trials"]["finished"] == 6
+    wait_for(lambda: not alive(tmp_path), 30)

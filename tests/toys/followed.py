@@ -50,13 +50,15 @@ class Epochs(Evaluator):
             yield Report({"accuracy": accuracy, "cost": 10.0 * trial.number, **self.odd}, epoch / count)
 
 
-def study(folder, trackers, trials=4, *, space=None, evaluator=None, summary=None, objectives=None, limits=()):
+def study(
+    folder, trackers, trials=4, *, space=None, evaluator=None, summary=None, objectives=None, limits=(), patience=60.0
+):
     """Run a study in a folder, or go on in it, under the eyes of trackers by name; return it."""
     folder.mkdir(exist_ok=True)
     manager = pluggy.PluginManager("automl")
     manager.add_hookspecs(hookspecs)
     for name, tracker in trackers.items():
-        manager.register(Follower(name, tracker), name)
+        manager.register(Follower(name, tracker, patience=patience), name)
     watchers = Watchers(manager)
     followed = Study(
         space or Everything(),
