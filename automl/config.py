@@ -187,6 +187,19 @@ def resolved(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in values.items()}
 
 
+def part(config: DictConfig, key: str) -> dict[str, Any]:
+    """Return one group of the config as plain values, interpolations resolved; raises BadInput where one cannot be."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        values = OmegaConf.to_container(config.get(key) or OmegaConf.create({}), resolve=True)
+    except OmegaConfBaseException as error:
+        raise BadInput(_one_sentence(error)) from error
+    assert isinstance(values, dict)
+    return {str(name): value for name, value in values.items()}
+
+
 def unresolved(config: DictConfig) -> dict[str, Any]:
     """Return the config as plain values, interpolations and what is missing as they are written."""
     from omegaconf import OmegaConf
@@ -314,7 +327,7 @@ def _sort(words: Sequence[str], groups: Mapping[str, list[str]]) -> tuple[list[s
                 f"{printable(word)}: {group} has {'no default, so it is added with a plus' if added else _NO_PLUS}; "
                 f"did you mean: {command(right)}"
             )
-        several = [picked.strip() for picked in option.strip("[]").split(",")] if option != "[]" else []
+        several = [picked.strip(" \"'") for picked in option.strip("[]").split(",")] if option != "[]" else []
         for picked in several:
             if picked not in groups[group] and picked != "null":
                 raise BadInput(

@@ -41,7 +41,7 @@ class Dashboard:
             ) from error
         self._folder = folder
         self._registry = registry or Registry()
-        own = (config.resolved(config.read(folder / "config.yaml")).get("tracker") or {}).get("optuna")
+        own = config.part(config.read(folder / "config.yaml"), "tracker").get("optuna")
         self._mirrors_itself = own is not None
         self._mirror = self._registry.build("tracker", own or {"name": "optuna"}, "tracker.optuna")
         self._mirror.check()

@@ -80,6 +80,9 @@ class Experiment:
             )
         watch = check(values.get("watch"), list[str], "watch")
         self.trackers = {name: self.registry.build("tracker", {"name": name}) for name in watch}
+        for name, tracker in self.trackers.items():
+            if hasattr(tracker, "check"):
+                raise BadInput(f"watch is for what is always on, and {name} may fail or wait: type tracker={name}")
         patience = check(values.get("patience", PATIENCE), Annotated[float, Gt(0)], "patience")
         self.followers = [
             Follower(name, self.registry.build("tracker", chosen, f"tracker.{name}"), patience=patience)

@@ -60,6 +60,7 @@ def test_one_or_several_are_chosen_each_with_its_own_settings():
     found = composed("tracker=[wandb, optuna]", "tracker.wandb.project=mine", "tracker.optuna.storage=sqlite:///a?b=c")
     assert list(found) == ["wandb", "optuna"]
     assert found["wandb"]["project"] == "mine"
+    assert list(composed('tracker=["wandb", "csv"]')) == ["wandb", "csv"]  # as automl.search(tracker=[...]) has it
     assert found["optuna"]["storage"] == "sqlite:///a?b=c"
 
 
@@ -79,6 +80,7 @@ def test_they_can_be_swept_over():
         (["tracker.wandb.project=x"], "tracker wandb is not chosen: type tracker=wandb, too"),
         (["tracker=wandb", "tracker.wandb.projekt=x"], "tracker.wandb has no key 'projekt' (did you mean 'project'?)"),
         (["tracker=csv", "tracker.csv.every=soon"], "tracker.csv.every=soon must be a number, at least 0"),
+        (["watch=[wandb]"], "type tracker=wandb"),
         (["tracker=csv", "patience=0"], "patience=0 must be a number, more than 0"),
         (["tracker=optuna", "tracker.optuna.storage=sqlite:////no/where/x.db"], "cannot be opened"),
     ],
@@ -142,6 +144,14 @@ def test_a_tracker_that_fails_is_a_warning_in_the_summary():
 def test_the_page_of_a_tracker_names_its_keys(capsys):
     assert cli.main(["explain", "tracker", "wandb"]) == 0
     assert "tracker.wandb.project=null    text or null" in capsys.readouterr().out
+
+
+def test_a_dashboard_shows_a_run_over_a_network_of_ones_own():
+    network = ["+space=module", "space.target=given:plain", "+compressor=pruning", "compressor.across=layers"]
+    words = [*network, "task=synthetic", "task.count=60", "task.channels=3", "task.labels=4", "retrain=none"]
+    directory = Experiment(config.compose([*words, "watch=[]", "trials=2"], REGISTRY), REGISTRY).run().directory
+    Dashboard(directory, 0, REGISTRY).close()
+    assert mirrored(directory) == [0, 1]
 
 
 def test_a_dashboard_of_a_space_that_cannot_be_had_shows_what_was_decided(monkeypatch):

@@ -370,7 +370,7 @@ def test_a_key_that_the_server_does_not_know_is_refused(server):
 @pytest.mark.slow
 def test_a_network_that_is_lost_stops_nothing_and_is_one_warning(tmp_path, server):
     process = command("trials=6", "evaluator.sleep=1.0", "patience=5", WANDB_MODE=None)
-    wait_for(lambda: server.history)
+    wait_for(lambda: any("process" in path.read_text() for path in Path("runs").glob("*/*/wandb.json")))
     server.close()
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
