@@ -12,10 +12,14 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from automl.errors import AutoMLError, BadInput, near_miss, printable
 
+if TYPE_CHECKING:
+    from automl.plugins import Registry
+
+_log = logging.getLogger("automl")
 _SWEEP = {"-m", "--multirun"}
 HELP = """\
 Find, compress and ship lightweight neural networks.
@@ -96,6 +100,7 @@ def _experiment(words: list[str], create: Callable[[str], Path] | None = None) -
 
     registry = Registry()
     experiment = Experiment(config.compose(words, registry), registry, config.command(words))
+    _warn(registry)
     if create is not None:
         experiment.create = create
     try:
@@ -189,6 +194,7 @@ def _go_on(run: str | None, settings: list[str]) -> int:
 
     experiment, folder = resuming(run, settings)
     if experiment is not None:
+        _warn(experiment.registry)
         try:
             experiment.run(folder)
         finally:
@@ -327,15 +333,33 @@ def _plugins(words: list[str]) -> int:
 
     registry = Registry()
     found = [component for components in registry.components.values() for component in components]
-    rows = [{"kind": c.kind, "name": c.name, "package": c.package, "version": c.version} for c in found]
+    rows = [
+        {"kind": c.kind, "name": c.name, "package": c.package, "version": c.version, "plugin": c.plugin} for c in found
+    ]
+    for plugin, (package, version) in registry.plugins.items():
+        if plugin not in {component.plugin for component in found}:  # it watches, or brings options alone
+            name = plugin.partition(":")[2]
+            rows.append({"kind": "hooks", "name": name, "package": package, "version": version, "plugin": plugin})
     if given.json:
         print(json.dumps(rows, indent=1))
     else:
         for row in rows:
             print(f"{row['kind']:<12}{printable(row['name']):<20}{printable(row['package']):<24}{row['version']}")
-    for plugin, reason in registry.problems.items():
-        print(f"plugin {printable(plugin)} is left out: {printable(reason)}", file=sys.stderr)
+    for sentence in [*_left_out(registry), *registry.clashes()]:
+        print(printable(sentence), file=sys.stderr)
     return 0
+
+
+def _left_out(registry: Registry) -> list[str]:
+    """Return in a sentence each which plugins cannot be used, and why; reads what they bring."""
+    registry.config_paths()
+    _ = registry.components
+    return [f"plugin {plugin} is left out: {reason}" for plugin, reason in registry.problems.items()]
+
+
+def _warn(registry: Registry) -> None:
+    for sentence in _left_out(registry):
+        _log.warning("%s (AUTOML_BLOCK=%s says that it shall be)", sentence, sentence.split()[1].rstrip(":"))
 
 
 def _explain(words: list[str]) -> int:
@@ -377,8 +401,8 @@ def _doctor(words: list[str]) -> int:
     print(f"plugins    {', '.join(sorted({c.plugin for cs in registry.components.values() for c in cs}))}")
     for name in ("AUTOML_DATA", "AUTOML_CACHE", "AUTOML_RUNS", "AUTOML_BLOCK", "AUTOML_DEBUG"):
         print(f"{name:<14}{'set' if name in os.environ else 'not set'}")
-    for plugin, reason in registry.problems.items():
-        print(f"problem    plugin {printable(plugin)}: {printable(reason)}")
+    for sentence in [*_left_out(registry), *registry.clashes()]:
+        print(f"problem    {printable(sentence)}")
     return 0
 
 
@@ -410,9 +434,11 @@ def _help() -> str:
     from automl.config import options
     from automl.plugins import Registry
 
-    groups = "".join(f"  {group:<12}{', '.join(names)}\n" for group, names in options(Registry()).items())
+    registry = Registry()
+    groups = "".join(f"  {group:<12}{', '.join(names)}\n" for group, names in options(registry).items())
     commands = "".join(f"  {name:<12}{_SENTENCES[name]}\n" for name in COMMANDS)
-    return HELP.format(groups=groups, commands=commands)
+    wrong = "".join(f"\n{printable(sentence)}\n" for sentence in _left_out(registry))
+    return HELP.format(groups=groups, commands=commands) + wrong
 
 
 def _version() -> str:

@@ -52,7 +52,7 @@ def compose(words: Sequence[str], registry: Registry) -> DictConfig:
     """
     with _hydra(registry) as loader:
         groups = {group: list(loader.get_group_options(group)) for group in _groups(loader)}
-        choices, values = _sort(words, groups)
+        choices, values = _sort(words, groups, registry)
         try:
             from hydra import compose as hydra_compose
 
@@ -252,8 +252,22 @@ def _groups(loader: Any) -> list[str]:
     return [group for group in loader.list_groups("") if not group.startswith("hydra")]
 
 
-def _sort(words: Sequence[str], groups: Mapping[str, list[str]]) -> tuple[list[str], list[str]]:
+def added(registry: Registry) -> set[str]:
+    """Return the groups of which an experiment has no option until one is added by a plus."""
+    return set(options(registry)) - _defaults()
+
+
+def _defaults() -> set[str]:
+    """Return the groups of which every experiment has an option; those of plugins are added, as a space is."""
+    import yaml
+
+    entries = yaml.safe_load((folder() / "config.yaml").read_text())["defaults"]
+    return {group for entry in entries if isinstance(entry, dict) for group in entry}
+
+
+def _sort(words: Sequence[str], groups: Mapping[str, list[str]], registry: Registry) -> tuple[list[str], list[str]]:
     """Part the words into group choices, for Hydra to compose, and values, for us to set; refuse what is mistyped."""
+    given = _defaults()
     choices: list[str] = []
     values: list[str] = []
     chosen: dict[str, str] = {}
@@ -282,7 +296,7 @@ def _sort(words: Sequence[str], groups: Mapping[str, list[str]]) -> tuple[list[s
                 f"{key} is chosen twice, {chosen[key]} and {printable(option)}: type {command(_without(words, word))}"
             )
         chosen[key] = printable(option)
-        added = group in ("space", "compressor", "experiment")  # what has no default is added
+        added = group not in given
         if added != name.startswith("+"):
             right = [f"+{key}={option}" if added else f"{key}={option}" if w == word else w for w in words]
             right = _with(words, word, f"+{key}={option}" if added else f"{key}={option}")
@@ -296,7 +310,7 @@ def _sort(words: Sequence[str], groups: Mapping[str, list[str]]) -> tuple[list[s
             if picked not in groups[group] and picked != "null":
                 raise BadInput(
                     f"no {group} is named {printable(picked)!r}{near_miss(picked, groups[group])}; "
-                    f"installed: {', '.join(groups[group])}"
+                    f"installed: {', '.join(groups[group])}{registry.left_out()}"
                 )
         if (key, option) == ("compressor", "null"):  # of a sweep with and without
             continue

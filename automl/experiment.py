@@ -190,7 +190,7 @@ class Experiment:
 
     def _run(self, folder: Path, journal: Journal, interrupts: Interrupts, warnings: list[str]) -> Study:
         for name, tracker in self.trackers.items():
-            self.registry.manager.register(tracker, f"tracker:{name}")
+            self.registry.watch(name, tracker)
         watchers = Watchers(self.registry.manager)
         for one in (self.evaluator, self.trainer):
             if one is not None:

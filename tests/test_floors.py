@@ -13,10 +13,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = [
     {"errors", "mixture"},
-    {"decisions", "files", "images", "interrupts", "sharing", "splits", "downloads", "trust"},
+    {"decisions", "files", "images", "interrupts", "sharing", "splits", "downloads", "trust", "distributions"},
     {"space", "task", "trial", "checkpoint"},
     {"strategy", "hookspecs", "measure", "pareto", "baseline", "snapshots"},
-    {"evaluator", "compressor"},
+    {"evaluator", "compressor", "hooking"},
     {"journal", "known", "plugins", "executor", "watching", "notebook"},
     {"study", "runs", "deploy", "config", "explain", "layers"},
     {"testing", "final", "sweeps", "int8"},
