@@ -376,6 +376,29 @@ def _explain(words: list[str]) -> int:
     return 0
 
 
+def _new_plugin(words: list[str]) -> int:
+    from automl.plugins import KINDS, Registry
+
+    parser = _parser("new-plugin", "Write the package of a new plugin into ./automl-NAME; its tests pass as written.")
+    parser.add_argument("name", help="of the component: small letters, digits and underscores")
+    parser.add_argument("kind", help=", ".join(KINDS))
+    given = parser.parse_args(words)
+    from automl.authoring import command, new_plugin
+
+    folder = new_plugin(given.name, given.kind, Path(), Registry())
+    print(f"{folder} holds {given.kind} {given.name}. Next:\n")
+    for line in (
+        f"cd {folder}",
+        "pip install -e '.[dev]'",
+        "pytest",
+        "automl plugins",
+        command(given.name, given.kind),
+    ):
+        print(f"  {line}")
+    print("\nIt is an example: change what it does, and keep its tests. docs/plugins.md says what may be done.")
+    return 0
+
+
 def _doctor(words: list[str]) -> int:
     _parser("doctor", "Print what a report of a problem needs.").parse_args(words)
     import shutil
@@ -415,6 +438,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "predict": _predict,
     "plugins": _plugins,
     "explain": _explain,
+    "new-plugin": _new_plugin,
     "doctor": _doctor,
 }
 _SENTENCES = {
@@ -426,6 +450,7 @@ _SENTENCES = {
     "predict": "say what a run's network sees in images",
     "plugins": "list what is installed",
     "explain": "say what a component is, and its settings",
+    "new-plugin": "write the package of a new plugin",
     "doctor": "print what a report of a problem needs",
 }
 

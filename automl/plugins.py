@@ -29,6 +29,11 @@ _PLURAL = {"strategy": "strategies"}
 _NUMBERS = {2: "two", 3: "three"}
 
 
+def plural(kind: Kind) -> str:
+    """Return what several of a kind are called, as the hook that lists them is."""
+    return _PLURAL.get(kind, f"{kind}s")
+
+
 @dataclass(frozen=True)
 class Component:
     """Where a component is found: its kind and name, the plugin that brings it, and the class as ``module:Class``."""
@@ -106,7 +111,7 @@ class Registry:
         """All components by kind and name; more than one where plugins clash."""
         found: dict[tuple[Kind, str], list[Component]] = {}
         for kind in KINDS:
-            hook = f"automl_{_PLURAL.get(kind, kind + 's')}"
+            hook = f"automl_{plural(kind)}"
             for implementation in getattr(self.manager.hook, hook).get_hookimpls():
                 plugin = implementation.plugin_name
                 package, version = self._versions.get(plugin, (plugin, ""))

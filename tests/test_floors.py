@@ -18,7 +18,7 @@ FLOORS = [
     {"strategy", "hookspecs", "measure", "pareto", "baseline", "snapshots"},
     {"evaluator", "compressor", "hooking"},
     {"journal", "known", "plugins", "executor", "watching", "notebook"},
-    {"study", "runs", "deploy", "config", "explain", "layers"},
+    {"study", "runs", "deploy", "config", "explain", "layers", "authoring"},
     {"testing", "final", "sweeps", "int8"},
     {"experiment", "comparison", "compression", "measuring", "exporting"},
     {"cli"},
