@@ -64,7 +64,10 @@ def new_plugin(name: str, kind: str, place: Path, registry: Registry) -> Path:
         f"tests/test_{name}.py": f"test_{kind}.py",
     }.items():
         file = folder / path
-        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadInput(f"{folder} cannot be written: {error.strerror}; give another place") from error
         write_text(file, "" if template is None else _filled(template, values))
     return folder
 
@@ -79,7 +82,7 @@ def _refuse(name: str, kind: Kind, registry: Registry) -> None:
         shown = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")[:_LONGEST].rstrip("_")
         better = f", as {shown}" if _NAME.fullmatch(shown) else ""
         raise BadInput(
-            f"{printable(name)!r} is no name for a component: give up to {_LONGEST} small letters, digits and "
+            f"{name!r} is no name for a component: give up to {_LONGEST} small letters, digits and "
             f"underscores, a letter first{better}"
         )
     if name in _VALUES:
