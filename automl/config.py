@@ -258,14 +258,17 @@ def added(registry: Registry) -> set[str]:
 
 
 def _defaults() -> set[str]:
-    """Return the groups of which every experiment has an option; those of plugins are added, as a space is."""
+    """Return the groups that every experiment has an option of; what is of other groups is added, as a space is."""
     import yaml
 
-    entries = yaml.safe_load((folder() / "config.yaml").read_text())["defaults"]
-    return {group for entry in entries if isinstance(entry, dict) for group in entry}
+    values = yaml.safe_load((folder() / "config.yaml").read_text())
+    groups = {group for entry in values.pop("defaults") if isinstance(entry, dict) for group in entry}
+    return groups | {key for key, value in values.items() if value != "???"}
 
 
-def _sort(words: Sequence[str], groups: Mapping[str, list[str]], registry: Registry) -> tuple[list[str], list[str]]:
+def _sort(
+    words: Sequence[str], groups: Mapping[str, list[str]], registry: Registry | None = None
+) -> tuple[list[str], list[str]]:
     """Part the words into group choices, for Hydra to compose, and values, for us to set; refuse what is mistyped."""
     given = _defaults()
     choices: list[str] = []
@@ -310,7 +313,7 @@ def _sort(words: Sequence[str], groups: Mapping[str, list[str]], registry: Regis
             if picked not in groups[group] and picked != "null":
                 raise BadInput(
                     f"no {group} is named {printable(picked)!r}{near_miss(picked, groups[group])}; "
-                    f"installed: {', '.join(groups[group])}{registry.left_out()}"
+                    f"installed: {', '.join(groups[group])}{registry.left_out() if registry else ''}"
                 )
         if (key, option) == ("compressor", "null"):  # of a sweep with and without
             continue

@@ -27,6 +27,7 @@ def check_component(kind: Kind, name: str) -> None:
     word = f"+{kind}={name}" if kind in config.added(registry) else f"{kind}={name}"
     words = [word] if kind == "space" else [f"+space={options['space'][0]}", word]
     values = config.unresolved(config.compose(words, registry))[kind]
+    values = values if "name" in values else values[name]  # several abreast, each under its own name
     values.pop("final", None)  # of a space: what the final network has otherwise
     fields = {"name", *settings(loaded)}
     where = f"conf/{kind}/{name}.yaml"
