@@ -12,10 +12,14 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from automl.errors import AutoMLError, BadInput, near_miss, printable
 
+if TYPE_CHECKING:
+    from automl.plugins import Registry
+
+_log = logging.getLogger("automl")
 _SWEEP = {"-m", "--multirun"}
 HELP = """\
 Find, compress and ship lightweight neural networks.
@@ -96,6 +100,7 @@ def _experiment(words: list[str], create: Callable[[str], Path] | None = None) -
 
     registry = Registry()
     experiment = Experiment(config.compose(words, registry), registry, config.command(words))
+    _warn(registry)
     if create is not None:
         experiment.create = create
     try:
@@ -189,6 +194,7 @@ def _go_on(run: str | None, settings: list[str]) -> int:
 
     experiment, folder = resuming(run, settings)
     if experiment is not None:
+        _warn(experiment.registry)
         try:
             experiment.run(folder)
         finally:
@@ -341,15 +347,33 @@ def _plugins(words: list[str]) -> int:
 
     registry = Registry()
     found = [component for components in registry.components.values() for component in components]
-    rows = [{"kind": c.kind, "name": c.name, "package": c.package, "version": c.version} for c in found]
+    rows = [
+        {"kind": c.kind, "name": c.name, "package": c.package, "version": c.version, "plugin": c.plugin} for c in found
+    ]
+    for plugin, (package, version) in registry.plugins.items():
+        if plugin not in {component.plugin for component in found}:  # it watches, or brings options alone
+            name = plugin.partition(":")[2]
+            rows.append({"kind": "hooks", "name": name, "package": package, "version": version, "plugin": plugin})
     if given.json:
         print(json.dumps(rows, indent=1))
     else:
         for row in rows:
             print(f"{row['kind']:<12}{printable(row['name']):<20}{printable(row['package']):<24}{row['version']}")
-    for plugin, reason in registry.problems.items():
-        print(f"plugin {printable(plugin)} is left out: {printable(reason)}", file=sys.stderr)
+    for sentence in [*_left_out(registry), *registry.clashes()]:
+        print(printable(sentence), file=sys.stderr)
     return 0
+
+
+def _left_out(registry: Registry) -> list[str]:
+    """Return in a sentence each which plugins cannot be used, and why; reads what they bring."""
+    registry.config_paths()
+    _ = registry.components
+    return [f"plugin {plugin} is left out: {reason}" for plugin, reason in registry.problems.items()]
+
+
+def _warn(registry: Registry) -> None:
+    for sentence in _left_out(registry):
+        _log.warning("%s (AUTOML_BLOCK=%s says that it shall be)", sentence, sentence.split()[1].rstrip(":"))
 
 
 def _explain(words: list[str]) -> int:
@@ -363,6 +387,29 @@ def _explain(words: list[str]) -> int:
     if given.kind not in KINDS:
         raise BadInput(f"there is no kind {given.kind!r}{near_miss(given.kind, KINDS)}: give one of {', '.join(KINDS)}")
     print(explain(given.kind, given.name))
+    return 0
+
+
+def _new_plugin(words: list[str]) -> int:
+    from automl.plugins import KINDS, Registry
+
+    parser = _parser("new-plugin", "Write the package of a new plugin into ./automl-NAME; its tests pass as written.")
+    parser.add_argument("name", help="of the component: small letters, digits and underscores")
+    parser.add_argument("kind", help=", ".join(KINDS))
+    given = parser.parse_args(words)
+    from automl.authoring import command, new_plugin
+
+    folder = new_plugin(given.name, given.kind, Path(), Registry())
+    print(f"{folder} holds {given.kind} {given.name}. Next:\n")
+    for line in (
+        f"cd {folder}",
+        "pip install -e '.[dev]'",
+        "pytest",
+        "automl plugins",
+        command(given.name, given.kind),
+    ):
+        print(f"  {line}")
+    print("\nIt is an example: change what it does, and keep its tests. docs/plugins.md says what may be done.")
     return 0
 
 
@@ -391,8 +438,8 @@ def _doctor(words: list[str]) -> int:
     print(f"plugins    {', '.join(sorted({c.plugin for cs in registry.components.values() for c in cs}))}")
     for name in ("AUTOML_DATA", "AUTOML_CACHE", "AUTOML_RUNS", "AUTOML_BLOCK", "AUTOML_DEBUG"):
         print(f"{name:<14}{'set' if name in os.environ else 'not set'}")
-    for plugin, reason in registry.problems.items():
-        print(f"problem    plugin {printable(plugin)}: {printable(reason)}")
+    for sentence in [*_left_out(registry), *registry.clashes()]:
+        print(f"problem    {printable(sentence)}")
     return 0
 
 
@@ -406,6 +453,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "predict": _predict,
     "plugins": _plugins,
     "explain": _explain,
+    "new-plugin": _new_plugin,
     "doctor": _doctor,
 }
 _SENTENCES = {
@@ -418,6 +466,7 @@ _SENTENCES = {
     "predict": "say what a run's network sees in images",
     "plugins": "list what is installed",
     "explain": "say what a component is, and its settings",
+    "new-plugin": "write the package of a new plugin",
     "doctor": "print what a report of a problem needs",
 }
 
@@ -426,9 +475,11 @@ def _help() -> str:
     from automl.config import options
     from automl.plugins import Registry
 
-    groups = "".join(f"  {group:<12}{', '.join(names)}\n" for group, names in options(Registry()).items())
+    registry = Registry()
+    groups = "".join(f"  {group:<12}{', '.join(names)}\n" for group, names in options(registry).items())
     commands = "".join(f"  {name:<12}{_SENTENCES[name]}\n" for name in COMMANDS)
-    return HELP.format(groups=groups, commands=commands)
+    wrong = "".join(f"\n{printable(sentence)}\n" for sentence in _left_out(registry))
+    return HELP.format(groups=groups, commands=commands) + wrong
 
 
 def _version() -> str:

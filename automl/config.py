@@ -52,7 +52,7 @@ def compose(words: Sequence[str], registry: Registry) -> DictConfig:
     """
     with _hydra(registry) as loader:
         groups = {group: list(loader.get_group_options(group)) for group in _groups(loader)}
-        choices, values = _sort(words, groups)
+        choices, values = _sort(words, groups, registry)
         try:
             from hydra import compose as hydra_compose
 
@@ -287,8 +287,25 @@ def _groups(loader: Any) -> list[str]:
     return [group for group in loader.list_groups("") if not group.startswith("hydra")]
 
 
-def _sort(words: Sequence[str], groups: Mapping[str, list[str]]) -> tuple[list[str], list[str]]:
+def added(registry: Registry) -> set[str]:
+    """Return the groups of which an experiment has no option until one is added by a plus."""
+    return set(options(registry)) - _defaults()
+
+
+def _defaults() -> set[str]:
+    """Return the groups that every experiment has an option of; what is of other groups is added, as a space is."""
+    import yaml
+
+    values = yaml.safe_load((folder() / "config.yaml").read_text())
+    groups = {group for entry in values.pop("defaults") if isinstance(entry, dict) for group in entry}
+    return groups | {key for key, value in values.items() if value != "???"}
+
+
+def _sort(
+    words: Sequence[str], groups: Mapping[str, list[str]], registry: Registry | None = None
+) -> tuple[list[str], list[str]]:
     """Part the words into group choices, for Hydra to compose, and values, for us to set; refuse what is mistyped."""
+    given = _defaults()
     choices: list[str] = []
     values: list[str] = []
     chosen: dict[str, str] = {}
@@ -317,7 +334,7 @@ def _sort(words: Sequence[str], groups: Mapping[str, list[str]]) -> tuple[list[s
                 f"{key} is chosen twice, {chosen[key]} and {printable(option)}: type {command(_without(words, word))}"
             )
         chosen[key] = printable(option)
-        added = group in ("space", "compressor", "experiment")  # what has no default is added
+        added = group not in given
         if added != name.startswith("+"):
             right = [f"+{key}={option}" if added else f"{key}={option}" if w == word else w for w in words]
             right = _with(words, word, f"+{key}={option}" if added else f"{key}={option}")
@@ -332,7 +349,7 @@ def _sort(words: Sequence[str], groups: Mapping[str, list[str]]) -> tuple[list[s
             if picked not in groups[group] and picked != "null":
                 raise BadInput(
                     f"no {group} is named {printable(picked)!r}{near_miss(picked, groups[group])}; "
-                    f"installed: {', '.join(groups[group])}"
+                    f"installed: {', '.join(groups[group])}{registry.left_out() if registry else ''}"
                 )
         if group == "tracker":
             choices += _abreast(several)

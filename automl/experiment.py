@@ -194,9 +194,10 @@ class Experiment:
         finally:
             for follower in self.followers:
                 follower.close()
-            for watcher in (*self.trackers.values(), *self.followers):
-                if self.registry.manager.is_registered(watcher):
-                    self.registry.manager.unregister(watcher)
+            names = [f"tracker:{name}" for name in self.trackers]
+            for name in [*names, *(f"following:{follower.name}" for follower in self.followers)]:
+                if self.registry.manager.has_plugin(name):
+                    self.registry.manager.unregister(name=name)
             if handler is not None:
                 _log.removeHandler(handler)
                 handler.close()
@@ -206,7 +207,7 @@ class Experiment:
 
     def _run(self, folder: Path, journal: Journal, interrupts: Interrupts, warnings: list[str]) -> Study:
         for name, tracker in self.trackers.items():
-            self.registry.manager.register(tracker, f"tracker:{name}")
+            self.registry.watch(name, tracker)
         for follower in self.followers:
             self.registry.manager.register(follower, f"following:{follower.name}")
         watchers = Watchers(self.registry.manager)

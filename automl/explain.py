@@ -22,20 +22,26 @@ def explain(kind: Kind, name: str, registry: Registry | None = None) -> str:
         "",
         inspect.cleandoc(loaded.__doc__ or "(it says nothing of itself)"),
     ]
-    if dataclasses.is_dataclass(loaded):
-        types = settings(loaded)
-        fields = [field for field in dataclasses.fields(loaded) if field.init]
-        if fields:
-            lines += ["", "Settings (default, what is allowed):"]
+    if found := rows(loaded):
         place = f"{kind}.{name}" if kind == "tracker" else kind  # of which there may be several
-        for field in fields:
-            lines.append(f"  {place}.{field.name}={_default(field)}    {allowed(types[field.name])}")
+        lines += ["", "Settings (default, what is allowed):"]
+        lines += [f"  {place}.{key}={default}    {what}" for key, default, what in found]
     if issubclass(loaded, Space):
-        lines += ["", *_decisions(loaded)]
+        lines += ["", *decisions(loaded)]
     return "\n".join(lines)
 
 
-def _decisions(space_class: type[Space[object]]) -> list[str]:
+def rows(component_class: type[object]) -> list[tuple[str, str, str]]:
+    """Return key, default and what is allowed of each setting of a component, in order."""
+    if not dataclasses.is_dataclass(component_class):
+        return []
+    types = settings(component_class)
+    fields = [field for field in dataclasses.fields(component_class) if field.init]
+    return [(field.name, _default(field), allowed(types[field.name])) for field in fields]
+
+
+def decisions(space_class: type[Space[object]]) -> list[str]:
+    """Return in lines how many architectures a space has by its defaults, and the decisions of one."""
     try:
         space: Space[object] = construct(space_class, {}, "space")
         size = space.size()

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import importlib.metadata
+import importlib.util
 import inspect
 import json
 import os
-import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -20,11 +19,19 @@ import pluggy
 from annotated_types import MinLen
 
 from automl import hookspecs
-from automl.errors import AutoMLError, BadInput, PluginError, near_miss
+from automl.distributions import OURS, entries
+from automl.errors import AutoMLError, BadInput, PluginError, near_miss, printable
+from automl.hooking import check_hooks, implementations
 
 Kind = Literal["space", "strategy", "evaluator", "compressor", "task", "tracker"]
 KINDS: tuple[Kind, ...] = ("space", "strategy", "evaluator", "compressor", "task", "tracker")
 _PLURAL = {"strategy": "strategies"}
+_NUMBERS = {2: "two", 3: "three"}
+
+
+def plural(kind: Kind) -> str:
+    """Return what several of a kind are called, as the hook that lists them is."""
+    return _PLURAL.get(kind, f"{kind}s")
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,7 @@ class Component:
 class Registry:
     """All plugins of this environment, known by distribution and entry-point name.
 
-    Of one distribution found twice on the path only the first counts, as for an import. A plugin that cannot
+    Of one distribution found twice on the path only one counts, that which an import takes. A plugin that cannot
     be loaded is kept in ``problems`` with its reason; a run that does not need it goes on. ``AUTOML_BLOCK``
     names plugins to leave out, separated by commas.
     """
@@ -55,48 +62,56 @@ class Registry:
         self.manager.add_hookspecs(hookspecs)
         blocked = {name.strip() for name in os.environ.get("AUTOML_BLOCK", "").split(",")}
         self._versions: dict[str, tuple[str, str]] = {}
-        seen: set[str] = set()
-        for distribution in importlib.metadata.distributions():
-            try:
-                package = re.sub(r"[-_.]+", "-", distribution.metadata["Name"]).lower()
-                version, entries = distribution.version, distribution.entry_points.select(group="automl")
-            except Exception:  # noqa: S112
-                continue  # what an interrupted installation left behind: no package that could be imported either
-            if package in seen:
+        modules: list[object] = []
+        for entry in entries():
+            if not blocked.isdisjoint(entry.called):
                 continue
-            seen.add(package)
-            for entry in entries:
-                name = f"{package}:{entry.name}"
-                if blocked.isdisjoint({name, package, entry.name}):
-                    self._versions[name] = (package, version)
-                    self._register(name, entry)
+            if entry.wrong is not None:
+                self.problems[entry.name] = entry.wrong
+                continue
+            try:
+                plugin = entry.point.load()
+            except (Exception, SystemExit) as error:
+                self.problems[entry.name] = _sentence(f"it cannot be imported: {type(error).__name__}: {error}")
+                continue
+            if not any(plugin is other for other in modules):  # else a module that two entry points name: once
+                modules.append(plugin)
+                self._versions[entry.name] = (entry.package, entry.version)
+                self._register(entry.name, plugin)
 
-    def _register(self, name: str, entry: importlib.metadata.EntryPoint) -> None:
+    def _register(self, name: str, plugin: object) -> None:
         try:
-            plugin = entry.load()
-        except (Exception, SystemExit) as error:
-            self.problems[name] = f"it cannot be imported: {type(error).__name__}: {error}"
-            return
-        try:
+            if not check_hooks(plugin):
+                raise PluginError("it implements no hook: mark functions named as the hooks are by @automl.hookimpl")
             self.manager.register(plugin, name)
-            self._check_hooks(plugin)
         except (pluggy.PluginValidationError, ValueError, AutoMLError) as error:
-            if self.manager.has_plugin(name):
-                self.manager.unregister(name=name)
-            self.problems[name] = " ".join(str(error).split())
+            self.problems[name] = _sentence(str(error))
 
-    def _check_hooks(self, plugin: object) -> None:
-        hooks = [hook for hook in vars(hookspecs) if hook.startswith("automl_")]
-        for attribute in dir(plugin):
-            if hasattr(getattr(plugin, attribute, None), "automl_impl") and attribute not in hooks:
-                raise PluginError(f"it implements {attribute}, which is no hook{near_miss(attribute, hooks)}")
+    def watch(self, name: str, tracker: object) -> None:
+        """Have a tracker told of what happens from now on; two that are equal are two."""
+        marked = {hook: function for hook, function, _ in implementations(tracker)}
+        self.manager.register(types.SimpleNamespace(**marked), f"tracker:{name}")
+
+    @property
+    def plugins(self) -> dict[str, tuple[str, str]]:
+        """Package and version of each plugin that is in use, by its name."""
+        return {name: of for name, of in self._versions.items() if self.manager.has_plugin(name)}
+
+    def left_out(self) -> str:
+        """Return what to add to a refusal: the plugins that are left out, one of which may be what is missed."""
+        _ = self.components  # which may have problems of its own
+        return "".join(f"; plugin {plugin} is left out: {reason}" for plugin, reason in self.problems.items())
+
+    def clashes(self) -> list[str]:
+        """Return in a sentence each what comes from two plugins."""
+        return [_clash(found) for found in self.components.values() if len(found) > 1]
 
     @cached_property
     def components(self) -> dict[tuple[Kind, str], list[Component]]:
         """All components by kind and name; more than one where plugins clash."""
         found: dict[tuple[Kind, str], list[Component]] = {}
         for kind in KINDS:
-            hook = f"automl_{_PLURAL.get(kind, kind + 's')}"
+            hook = f"automl_{plural(kind)}"
             for implementation in getattr(self.manager.hook, hook).get_hookimpls():
                 plugin = implementation.plugin_name
                 package, version = self._versions.get(plugin, (plugin, ""))
@@ -106,7 +121,7 @@ class Registry:
                         if not isinstance(name, str) or not isinstance(path, str) or ":" not in path:
                             raise TypeError(f"{name!r}: {path!r} is not a name and 'module:Class'")
                 except (Exception, SystemExit) as error:
-                    self.problems[plugin] = (
+                    self.problems[plugin] = _sentence(
                         f"its {hook} does not return names and paths: {type(error).__name__}: {error}"
                     )
                 else:
@@ -123,9 +138,16 @@ class Registry:
         paths = []
         for implementation in self.manager.hook.automl_config_path.get_hookimpls():
             try:
-                paths.append(str(implementation.function()))
+                path = implementation.function()
+                if not isinstance(path, str) or not path.startswith("pkg://"):
+                    raise PluginError(f"it returns {path!r}, which is no 'pkg://PACKAGE'")
+                package = path.removeprefix("pkg://").partition("/")[0]
+                if importlib.util.find_spec(package) is None:
+                    raise PluginError(f"there is no package {package}")
+                paths.append(path)
             except (Exception, SystemExit) as error:
-                self.problems[implementation.plugin_name] = f"its automl_config_path failed: {error}"
+                reason = f"{type(error).__name__}: {error}" if not isinstance(error, PluginError) else str(error)
+                self.problems[implementation.plugin_name] = _sentence(f"its automl_config_path failed: {reason}")
         return paths
 
     def find(self, kind: Kind, name: str) -> Component:
@@ -133,15 +155,11 @@ class Registry:
         found = self.components.get((kind, name), [])
         if not found:
             names = self.names(kind)
-            broken = "".join(f"; plugin {plugin} is left out: {reason}" for plugin, reason in self.problems.items())
             raise BadInput(
-                f"no {kind} is named {name!r}{near_miss(name, names)}; installed: {', '.join(names)}{broken}"
+                f"no {kind} is named {name!r}{near_miss(name, names)}; installed: {', '.join(names)}{self.left_out()}"
             )
         if len(found) > 1:
-            plugins = " and ".join(component.plugin for component in found)
-            raise PluginError(
-                f"{kind} {name!r} comes from two plugins, {plugins}: leave one out by AUTOML_BLOCK={found[-1].plugin}"
-            )
+            raise PluginError(_clash(found))
         return found[0]
 
     def load(self, kind: Kind, name: str) -> type[Any]:
@@ -151,12 +169,17 @@ class Registry:
         try:
             loaded = getattr(importlib.import_module(module), attribute)
         except (Exception, SystemExit) as error:
-            raise PluginError(
-                f"{kind} {name!r} of plugin {component.plugin} cannot be imported: {type(error).__name__}: {error}"
-            ) from error
+            reason = _sentence(f"{type(error).__name__}: {error}")
+            raise PluginError(f"{kind} {name!r} of plugin {component.plugin} cannot be imported: {reason}") from error
         base = _base(kind)
         if not isinstance(loaded, type) or (base is not None and not issubclass(loaded, base)):
             raise PluginError(f"{kind} {name!r} of plugin {component.plugin} is {loaded!r}, which is no {kind}")
+        if kind == "tracker":
+            try:
+                if not check_hooks(loaded):
+                    raise PluginError("it watches nothing: mark methods named as the hooks are by @automl.hookimpl")
+            except PluginError as error:
+                raise PluginError(f"{kind} {name!r} of plugin {component.plugin} cannot be used: {error}") from None
         return loaded
 
     def build(self, kind: Kind, values: Mapping[str, Any], place: str | None = None) -> Any:
@@ -257,6 +280,20 @@ def allowed(hint: object) -> str:
 def _bound(bound: object) -> str:
     words = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
     return ", ".join(f"{words[key]} {getattr(bound, key)}" for key in words if hasattr(bound, key)) or str(bound)
+
+
+def _clash(found: Sequence[Component]) -> str:
+    """Return in a sentence which plugins bring one component, and how to leave out one that is not ours."""
+    others = [component.plugin for component in found if component.package != OURS] or [found[-1].plugin]
+    plugins = " and ".join(component.plugin for component in found)
+    return (
+        f"{found[0].kind} {found[0].name!r} comes from {_NUMBERS.get(len(found), len(found))} plugins, {plugins}: "
+        f"leave one out by AUTOML_BLOCK={others[-1]}"
+    )
+
+
+def _sentence(text: str) -> str:
+    return printable(" ".join(text.split()))
 
 
 def _as_typed(value: Any) -> str:

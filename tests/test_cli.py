@@ -289,7 +289,8 @@ def test_plugins_lists_each_component_on_a_line(capsys):
     assert any(line.split() == ["space", "toy", "automl-toys", "1.0"] for line in lines)
     assert cli.main(["plugins", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
-    assert {"kind": "space", "name": "toy", "package": "automl-toys", "version": "1.0"} in rows
+    toy = {"kind": "space", "name": "toy", "package": "automl-toys", "version": "1.0", "plugin": "automl-toys:toys"}
+    assert toy in rows
 
 
 def test_explain_tells_settings_bounds_decisions_and_size(capsys):

@@ -13,12 +13,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = [
     {"errors", "mixture"},
-    {"decisions", "files", "images", "interrupts", "sharing", "splits", "downloads", "trust"},
+    {"decisions", "files", "images", "interrupts", "sharing", "splits", "downloads", "trust", "distributions"},
     {"space", "task", "trial", "checkpoint"},
     {"strategy", "hookspecs", "measure", "pareto", "baseline", "snapshots"},
-    {"evaluator", "compressor"},
+    {"evaluator", "compressor", "hooking"},
     {"journal", "known", "plugins", "executor", "watching", "notebook", "standing"},
-    {"study", "runs", "deploy", "config", "explain", "layers", "following"},
+    {"study", "runs", "deploy", "config", "explain", "layers", "authoring", "following"},
     {"testing", "final", "sweeps", "int8", "dashboard"},
     {"experiment", "comparison", "compression", "measuring", "exporting"},
     {"cli"},

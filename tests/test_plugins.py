@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal
 import pytest
 from annotated_types import Ge, Gt, Lt
 
-from automl import BadInput
+from automl import BadInput, config
+from automl.cli import main
 from automl.errors import PluginError
 from automl.plugins import Registry, check, construct
 
@@ -36,7 +37,18 @@ def installed(tmp_path, monkeypatch):
     """Return a function that puts a distribution with one module in a folder on the path, the last one first."""
     modules = []
 
-    def install(name, module, code, *, version="1.0", entry="spaces", folder="site", component=None, kind="dist-info"):
+    def install(
+        name,
+        module,
+        code,
+        *,
+        version="1.0",
+        entry="spaces",
+        folder="site",
+        component=None,
+        kind="dist-info",
+        requires=(),
+    ):
         site = tmp_path / folder
         site.mkdir(exist_ok=True)
         code = dedent(code).replace("NAME", component or module).replace("MODULE", module)
@@ -44,7 +56,8 @@ def installed(tmp_path, monkeypatch):
         info = site / f"{name.replace('-', '_')}-{version}.{kind}"
         info.mkdir()
         metadata = "METADATA" if kind == "dist-info" else "PKG-INFO"
-        (info / metadata).write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        needs = "".join(f"Requires-Dist: {line}\n" for line in requires)
+        (info / metadata).write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}")
         (info / "entry_points.txt").write_text(f"[automl]\n{entry} = {module}\n")
         if str(site) not in sys.path:
             monkeypatch.syspath_prepend(site)
@@ -143,7 +156,17 @@ BROKEN = {
         "from automl import hookimpl\n@hookimpl\ndef automl_trial_finish(trial): ...",
         "it implements automl_trial_finish, which is no hook (did you mean 'automl_trial_finished'?)",
     ),
-    "argument": ("from automl import hookimpl\n@hookimpl\ndef automl_trial_finished(trail): ...", "trail"),
+    "argument": (
+        "from automl import hookimpl\n@hookimpl\ndef automl_trial_finished(trail): ...",
+        "its automl_trial_finished asks for 'trail' (did you mean 'trial'?), and is given study, trial: it may be "
+        "written for another version of automl",
+    ),
+    "wrapper": (
+        "from automl import hookimpl\n@hookimpl(wrapper=True)\ndef automl_trial_finished(trial): yield",
+        "it wraps automl_trial_finished, and every plugin's is called by itself: leave out wrapper=True",
+    ),
+    "nothing": ("def automl_spaces(): return {}", "it implements no hook: mark functions named as the hooks are by @"),
+    "lines": ("raise RuntimeError('one\\ntwo\\x1b[31m')", r"it cannot be imported: RuntimeError: one two\x1b[31m"),
     "none": (
         "from automl import hookimpl\n@hookimpl\ndef automl_spaces(): ...",
         "its automl_spaces does not return names and paths: TypeError",
@@ -229,6 +252,226 @@ def test_a_plugin_is_found_by_a_fresh_interpreter(installed):
     environment = {**os.environ, "PYTHONPATH": f"{site}{os.pathsep}{site}"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=60)
     assert done.stdout == "Hello(decisions=4, options=3, depth=4)\n", done.stderr
+
+
+WATCHER = """
+import json
+from automl import hookimpl
+CALLS = []
+
+@hookimpl
+def automl_study_started(study):
+    CALLS.append(("started", len(study.trials)))
+
+@hookimpl
+def automl_trial_finished(study, trial):
+    CALLS.append(("finished", trial.number, _last(study)))
+
+@hookimpl
+def automl_study_finished(study):
+    CALLS.append(("ended", len(study.trials)))
+
+def _last(study):
+    return json.loads((study.directory / "journal.jsonl").read_text().splitlines()[-1])["event"]
+"""
+SMALL = ["+space=toy", "strategy=random", "evaluator=toy", "retrain=none", "task=synthetic", "trials=6"]
+
+
+def said(capsys, *words):
+    """Return exit code, output and errors of a command."""
+    code = main(words)
+    out, errors = capsys.readouterr()
+    return code, out, errors
+
+
+@pytest.mark.parametrize(
+    ("requires", "reason"),
+    [
+        (["automl-lightweight>=99"], "it requires automl-lightweight>=99, and 0.1.0 is installed: type pip install"),
+        (["AutoML_Lightweight == 0.0.9"], "it requires automl-lightweight==0.0.9, and "),
+        (["automl-lightweight>=0.1", "automl-lightweight-extras>=99"], None),
+        (["automl-lightweight>=99; extra == 'dev'", "automl-lightweight ?"], None),
+        (["numpy", "automl-lightweight"], None),
+    ],
+)
+def test_a_plugin_of_another_version_of_automl_is_left_out_and_said(installed, requires, reason):
+    code = "raise AssertionError('imported')" if reason else SPACE
+    installed("toy-version", "toy_version", code, requires=requires)
+    registry = Registry()
+    assert list(registry.problems) == (["toy-version:spaces"] if reason else [])
+    if reason:
+        assert registry.problems["toy-version:spaces"].startswith(reason)
+    else:
+        assert "toy_version" in names(registry)
+
+
+def test_what_a_build_left_in_the_working_directory_counts_nothing_where_the_plugin_is_installed(installed):
+    """The egg-info comes first on the path; the code is beside the other (case G2)."""
+    installed("toy-built", "toy_built", SPACE, version="2.0", folder="site")
+    site = installed("toy-built", "toy_gone", SPACE, version="0.9", folder="here", kind="egg-info", entry="old")
+    (site / "toy_gone.py").unlink()
+    importlib.invalidate_caches()
+    registry = Registry()
+    assert registry.find("space", "toy_built").version == "2.0"
+    assert plugins(registry) == ["toy-built:spaces"]
+    assert registry.problems == {}
+
+
+def test_a_module_that_two_entry_points_name_counts_once(installed):
+    installed("toy-old-name", "toy_shared", SPACE)
+    installed("toy-new-name", "toy_shared", SPACE)
+    registry = Registry()
+    assert len(plugins(registry)) == 1
+    assert type(registry.build("space", {"name": "toy_shared"})).__name__ == "Hello"
+    assert registry.problems == {}
+
+
+def test_a_clash_is_told_by_a_command_that_leaves_out_what_is_not_ours(installed, capsys):
+    installed("other-plugin", "toy_clashing", SPACE, component="nasnet")
+    with pytest.raises(PluginError, match=r"leave one out by AUTOML_BLOCK=other-plugin:spaces$"):
+        Registry().load("space", "nasnet")
+    code, out, errors = said(capsys, "plugins")
+    assert (code, errors.count("\n")) == (0, 1)
+    assert errors.startswith("space 'nasnet' comes from two plugins, ")
+    assert out.count("space       nasnet ") == 2
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_commands_go_on_with_a_broken_plugin_and_name_it(installed, capsys, monkeypatch, kind):
+    code, reason = BROKEN[kind]
+    installed("broken-plugin", "toy_broken", code)
+    for words in (["--help"], ["plugins"], *([["doctor"]] if kind == "import" else [])):
+        exit_code, out, errors = said(capsys, *words)
+        assert exit_code == 0
+        assert (out + errors).count("plugin broken-plugin:spaces is left out: ") == 1
+        assert reason in out + errors
+    exit_code, out, errors = said(capsys, "+space=toy_broken", "strategy=random")
+    assert (exit_code, out, errors.count("\n")) == (2, "", 1)
+    assert errors.startswith("automl: no space is named 'toy_broken'")
+    assert reason in errors
+    monkeypatch.setenv("AUTOML_BLOCK", "broken-plugin")
+    assert said(capsys, "plugins")[2] == ""
+
+
+def test_a_run_that_does_not_need_a_broken_plugin_warns_of_it_once(installed, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    installed("broken-plugin", "toy_broken", "import no_such_module")
+    code, out, errors = said(capsys, *SMALL, "trials=1", "watch=[]")
+    assert code == 0, errors
+    assert errors == (
+        "warning: plugin broken-plugin:spaces is left out: it cannot be imported: ModuleNotFoundError: No module named "
+        "'no_such_module' (AUTOML_BLOCK=broken-plugin:spaces says that it shall be)\n"
+    )
+    assert Path(out.splitlines()[-1]).is_dir()
+
+
+@pytest.mark.parametrize(
+    ("returned", "reason"),
+    [
+        ("None", "it returns None, which is no 'pkg://PACKAGE'"),
+        ("'conf'", "it returns 'conf', which is no 'pkg://PACKAGE'"),
+        ("'pkg://toy_no_such.conf'", "ModuleNotFoundError: No module named 'toy_no_such'"),
+        ("'pkg://toy_nowhere'", "there is no package toy_nowhere"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_folder_of_settings_that_is_none_is_named_and_the_rest_goes_on(installed, capsys, returned, reason):
+    installed("toy-settings", "toy_settings", SPACE + f"@hookimpl\ndef automl_config_path(): return {returned}\n")
+    code, out, errors = said(capsys, "plugins")
+    assert code == 0
+    assert "toy_settings" in out
+    assert errors == f"plugin toy-settings:spaces is left out: its automl_config_path failed: {reason}\n"
+    code, _, errors = said(capsys, "+space=toy_settings", "strategy=random")
+    assert code == 2
+    assert reason in errors
+
+
+def test_hooks_are_called_once_an_event_the_line_of_the_journal_first(installed, capsys, monkeypatch, tmp_path):
+    """The plugin is found twice, as in G2 (case G5)."""
+    monkeypatch.chdir(tmp_path)
+    installed("toy-watching", "toy_watching", WATCHER, folder="old", version="0.9")
+    installed("toy-watching", "toy_watching", WATCHER)
+    code, out, errors = said(capsys, *SMALL, "watch=[]")
+    assert code == 0, errors
+    calls = sys.modules["toy_watching"].CALLS
+    assert calls == [("started", 0), *[("finished", number, "finished") for number in range(6)], ("ended", 6)]
+    code, out, errors = said(capsys, "plugins")
+    assert [line.split() for line in out.splitlines() if "toy-watching" in line] == [
+        ["hooks", "spaces", "toy-watching", "1.0"]
+    ]
+
+
+TRACKERS = """
+from dataclasses import dataclass
+from automl import hookimpl
+
+@dataclass
+class Counting:
+    every: int = 1
+
+    @hookimpl
+    def automl_trial_finished(self, study, trial):
+        with (study.directory / "counted").open("a") as file:
+            file.write(str(trial.number))
+
+class Misspelt:
+    @hookimpl
+    def automl_trial_finish(self, trial): ...
+
+class Asking:
+    @hookimpl
+    def automl_trial_finished(self, trial, network): ...
+
+class Idle: ...
+
+@hookimpl
+def automl_trackers():
+    return {name: f"MODULE:{name.rstrip('2').capitalize()}" for name in ("counting", "counting2", "misspelt", "asking", "idle")}
+"""  # noqa: E501
+
+
+def test_two_trackers_of_one_class_are_both_told_once(installed, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    installed("toy-trackers", "toy_trackers", TRACKERS)
+    code, out, errors = said(capsys, *SMALL, "watch=[counting,counting2]")
+    assert code == 0, errors
+    assert (tmp_path / out.splitlines()[-1] / "counted").read_text() == "001122334455"
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("misspelt", "it implements automl_trial_finish, which is no hook (did you mean 'automl_trial_finished'?)"),
+        ("asking", "its automl_trial_finished asks for 'network', and is given study, trial"),
+        ("idle", "it watches nothing: mark methods named as the hooks are by @automl.hookimpl"),
+    ],
+)
+def test_a_tracker_that_would_not_be_told_is_refused_before_anything_runs(
+    installed, capsys, monkeypatch, tmp_path, name, reason
+):
+    monkeypatch.chdir(tmp_path)
+    installed("toy-trackers", "toy_trackers", TRACKERS)
+    code, out, errors = said(capsys, *SMALL, f"watch=[{name}]")
+    assert (code, out) == (2, "")
+    assert errors.startswith(f"automl: tracker '{name}' of plugin toy-trackers:spaces cannot be used: {reason}")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_group_of_a_plugin_is_added_by_a_plus(installed):
+    site = installed(
+        "toy-grouped", "toy_grouped", SPACE + "@hookimpl\ndef automl_config_path(): return 'pkg://toy_own'"
+    )
+    (site / "toy_own" / "pace").mkdir(parents=True)
+    (site / "toy_own" / "__init__.py").touch()
+    (site / "toy_own" / "pace" / "brisk.yaml").write_text("# @package _global_\ntrials: 3\n")
+    registry = Registry()
+    assert config.options(registry)["pace"] == ["brisk"]
+    assert config.compose([*SMALL[:-1], "+pace=brisk"], registry).trials == 3
+    assert config.compose([*SMALL, "+pace=brisk"], registry).trials == 6
+    with pytest.raises(BadInput, match=r"pace=brisk: pace has no default, so it is added with a plus; did you mean: "):
+        config.compose([*SMALL, "pace=brisk"], registry)
+    with pytest.raises(BadInput, match=r"no pace is named 'brsk' \(did you mean 'brisk'\?\)"):
+        config.compose([*SMALL, "+pace=brsk"], registry)
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""The settings, a folder a group, a file an option."""
