@@ -82,10 +82,13 @@ class Experiment:
         kinds = ("space", "compressor", "strategy", "evaluator", "task")
         self.names = {kind: values[kind]["name"] for kind in kinds if values.get(kind)}
         # what made the journal: a run is only gone on with under the same
+        place = {key: value for key, value in values.get("executor", {}).items() if key not in self.executor.open}
         self.heading: dict[str, Any] = {
             "space": searched,
             **{kind: values[kind] for kind in ("strategy", "evaluator", "task")},
-            "executor": {key: value for key, value in values.get("executor", {}).items() if key != "hours"},
+            "executor": {
+                key: value for key, value in values.get("executor", {}).items() if key not in self.executor.open
+            },
             "objectives": [asdict(objective) for objective in self.objectives],
             "limits": [asdict(limit) for limit in self.limits],
             "seed": self.seed,
@@ -119,6 +122,7 @@ class Experiment:
                 f"evaluator {self.names['evaluator']} trains no network that a compressor could make smaller: "
                 "type evaluator=training"
             )
+        self.executor.check(self.evaluator, self.strategy)
         self.evaluator.objectives, self.evaluator.limits = self.objectives, self.limits
         self.evaluator.trainer = self.trainer
         self.evaluator.start(self.space, self.task)
@@ -181,6 +185,7 @@ class Experiment:
             self._announce(folder, planned, estimate, fresh)
             return self._run(folder, journal, interrupts, handler.warnings)
         finally:
+            self.executor.close()
             if handler is not None:
                 _log.removeHandler(handler)
                 handler.close()
@@ -211,6 +216,7 @@ class Experiment:
             interruptible=interrupts,
             snapshots=Snapshots(folder / "snapshots"),
         )
+        self.executor.say = lambda line: print(line, flush=True)
         self._reported: dict[str, Any] = {}
         self._found: Architecture | None = None
         ended: BaseException | None = None
@@ -280,6 +286,7 @@ class Experiment:
             "ending": study.ending,
             "evaluations": round(study.evaluations, 6),
             "seconds": spent,
+            "executor": {**self.heading["executor"], **self.executor.facts()},
             "seed": self.seed,
             "data": {
                 "task": self.names["task"],

@@ -13,14 +13,14 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = [
     {"errors", "mixture"},
-    {"decisions", "files", "images", "interrupts", "sharing", "splits", "downloads", "trust"},
+    {"decisions", "files", "images", "interrupts", "sharing", "splits", "downloads", "trust", "allotment"},
     {"space", "task", "trial", "checkpoint"},
     {"strategy", "hookspecs", "measure", "pareto", "baseline", "snapshots"},
     {"evaluator", "compressor"},
-    {"journal", "known", "plugins", "executor", "watching", "notebook"},
-    {"study", "runs", "deploy", "config", "explain", "layers"},
-    {"testing", "final", "sweeps", "int8"},
-    {"experiment", "comparison", "compression", "measuring", "exporting"},
+    {"journal", "known", "plugins", "executor", "watching", "notebook", "travel"},
+    {"study", "runs", "deploy", "config", "explain", "layers", "worker"},
+    {"testing", "final", "sweeps", "int8", "workers"},
+    {"experiment", "comparison", "compression", "measuring", "exporting", "processes", "cluster"},
     {"cli"},
     {"__main__"},
 ]
@@ -29,7 +29,19 @@ UPWARD: dict[tuple[str, str], str] = {}  # (file, what it imports inside a funct
 PLUGINS = ["networks", "spaces", "strategies", "evaluators", "compressors", "tasks", "trackers"]
 MAY_USE = {"automl_spaces": {"automl_networks"}}
 NOT_FOR_PLUGINS = {"cli", "config", "experiment", "__main__"}
-HEAVY = ["torch", "lightning", "sklearn", "hydra", "pandas", "matplotlib", "onnxruntime", "scipy", "optuna", "wandb"]
+HEAVY = [
+    "torch",
+    "lightning",
+    "sklearn",
+    "hydra",
+    "pandas",
+    "matplotlib",
+    "onnxruntime",
+    "scipy",
+    "optuna",
+    "wandb",
+    "ray",
+]
 
 
 def imported(path: Path) -> Iterator[str]:
