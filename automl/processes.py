@@ -45,6 +45,7 @@ class Processes(Workers):
 
     def listen(self, seconds: float | None) -> Iterator[tuple[Worker, Answer | Death]]:
         waited: dict[Any, _Process] = {}
+        self._living = [worker for worker in self._living if not worker.is_gone]
         for worker in self._living:
             waited[worker.connection] = waited[worker.ending] = worker
         came = connection.wait(list(waited), seconds)
@@ -56,7 +57,6 @@ class Processes(Workers):
             except (EOFError, OSError):  # of its last message, too, half may have come
                 is_dead = True
             if is_dead:
-                self._living.remove(worker)
                 yield worker, worker.death()
 
     def close(self) -> None:
@@ -75,7 +75,7 @@ class _Process(Worker):
 
     def __init__(self, number: int, environment: Mapping[str, str]) -> None:
         self._environment = dict(environment)
-        self._is_gone = False
+        self.is_gone = False
         self.connection, theirs = _spawning.Pipe()
         self.process = _spawning.Process(target=_work, args=(theirs,), name=f"automl worker {number}")
         with _bare(environment):
@@ -92,9 +92,9 @@ class _Process(Worker):
             self.connection.send((word, values))
 
     def kill(self) -> None:
-        if self._is_gone:
+        if self.is_gone:
             return
-        self._is_gone = True
+        self.is_gone = True
         if hasattr(os, "killpg"):
             with contextlib.suppress(ProcessLookupError, PermissionError):  # before it has a group of its own
                 os.killpg(self.process.pid or 0, signal.SIGKILL)

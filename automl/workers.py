@@ -324,7 +324,7 @@ class Workers(Executor):
                 if held > self.trial_memory:
                     job.over = f"over its memory limit of {self.trial_memory:g} GiB ({held:.1f} GiB)"
             if job.over is not None:
-                seat.worker.kill()
+                self._take_death(seat, Death(job.over))
 
     def _patience(self) -> float | None:
         """Return for how long nothing has to be looked at."""
