@@ -46,7 +46,13 @@ class Ray(Workers):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._ray: Any = None
-        self._is_ours = False
+        self._reaper: subprocess.Popen[bytes] | None = None
+        self._is_ours = False  # to be left, or ended, in the end
+
+    @property
+    def _is_here(self) -> bool:
+        """Whether Ray was started on this machine, for this search."""
+        return self._is_ours and self.address is None
 
     def check(self, evaluator: Evaluator, strategy: Strategy) -> None:
         super().check(evaluator, strategy)
@@ -59,7 +65,7 @@ class Ray(Workers):
             self._cards = sum(node["Resources"].get("GPU", 0) for node in self._nodes.values())
             self._seen_by = dict(zip(range(self.workers), _spread(self._nodes, self.workers), strict=True))
             self._living: list[_Actor] = []
-            if evaluator.folder is not None and not self._is_ours:
+            if evaluator.folder is not None and not self._is_here:
                 self._probe(Path(evaluator.folder))
         except BaseException:
             self.close()
@@ -117,6 +123,10 @@ class Ray(Workers):
         if self._is_ours:
             with _signals_kept():
                 ray.shutdown()
+        if self._reaper is not None:
+            self._reaper.kill()
+            self._reaper.communicate()
+            self._reaper = None
 
     def _connect(self) -> None:
         """Find Ray, or start it on this machine; raises BadInput where it does not answer, or is not installed."""
@@ -148,13 +158,16 @@ class Ray(Workers):
                     f"({said}): type executor=processes for the workers of this machine"
                 ) from error
         self._ray, self._is_ours = ray, True
+        if self._is_here:
+            command = [sys.executable, "-m", "automl.reaper", str(os.getpid())]
+            self._reaper = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603
 
     def _alive(self) -> dict[str, Any]:
         return {node["NodeID"]: node for node in self._ray.nodes() if node["Alive"]}
 
     def _move(self, number: int) -> None:
         """Have a place whose node is lost on another one."""
-        alive = self._alive()
+        alive = {key: node for key, node in self._alive().items() if _answers(node)}
         for node in [node for node in self._nodes if node not in alive]:
             self.say(f"Node {self._nodes.pop(node)['NodeManagerAddress']} is lost; its trials run again elsewhere.")
         self._nodes.update(alive)
@@ -199,10 +212,10 @@ class Ray(Workers):
 
     def _described(self) -> str:
         counted = Counter(self._nodes[node]["NodeManagerAddress"] for node in self._seen_by.values())
-        where = "started here" if self.address is None and self._is_ours else "a cluster"
+        where = "started here" if self._is_here else "a cluster"
         each = ", ".join(f"{count} on {host}" for host, count in counted.items())
         nodes = len(self._nodes)
-        shared = "" if self._is_ours and self.address is None else "; all see the run's folder"
+        shared = "" if self._is_here or self.evaluator.folder is None else "; all see the run's folder"
         return (
             f"Ray, {where}: {nodes} node{'s' * (nodes > 1)}, {self.workers} worker{'s' * (self.workers > 1)}"
             f"{'' if self._cards else f' ({each})'}{shared}."
@@ -270,6 +283,15 @@ def _spread(nodes: Mapping[str, Any], workers: int) -> list[str]:
 def _roomiest(nodes: Mapping[str, Any], taken: Mapping[str, int]) -> str:
     """Return the node with the most processors for one worker more."""
     return max(nodes, key=lambda node: nodes[node]["Resources"].get("CPU", 0) / (taken.get(node, 0) + 1))
+
+
+def _answers(node: Mapping[str, Any]) -> bool:
+    """Say whether a node is there: a cluster takes a quarter of a minute to call one dead."""
+    try:
+        socket.create_connection((node["NodeManagerAddress"], node["NodeManagerPort"]), timeout=3).close()
+    except OSError:
+        return False
+    return True
 
 
 def _knock(address: str) -> None:

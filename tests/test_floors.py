@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = [
     {"errors", "mixture"},
-    {"decisions", "files", "images", "interrupts", "sharing", "splits", "downloads", "trust", "allotment"},
+    {"decisions", "files", "images", "interrupts", "sharing", "splits", "downloads", "trust", "allotment", "reaper"},
     {"space", "task", "trial", "checkpoint"},
     {"strategy", "hookspecs", "measure", "pareto", "baseline", "snapshots"},
     {"evaluator", "compressor"},

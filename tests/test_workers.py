@@ -261,9 +261,10 @@ def test_the_hours_end_a_search_in_the_middle_of_trials(tmp_path):
     assert gone([int(pid) for number in (0, 1) for pid in (tmp_path / str(number)).read_text().split()], 10) == []
 
 
-def words(folder, *more, executor="processes"):
+def words(folder, *more):
     common = ["+space=toy", "strategy=random", "evaluator=toy", "task=synthetic", "retrain=none", "watch=[]"]
-    return [*common, f"executor={executor}", f"runs={folder}", *more]
+    executor = [] if any(word.startswith("executor=") for word in more) else ["executor=processes"]
+    return [*common, *executor, f"runs={folder}", *more]
 
 
 def environment():
@@ -322,7 +323,7 @@ def test_a_study_killed_with_workers_loses_and_doubles_nothing(tmp_path):
     wait_for(tmp_path / "n", 6)
     driver.kill()
     driver.communicate()
-    (folder,) = (tmp_path / "runs").glob("*/*")
+    (folder,) = (tmp_path / "runs").glob("20*/*")
     before = story(folder / "journal.jsonl")
     command = [sys.executable, "-m", "automl", "resume", str(folder)]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=120)
