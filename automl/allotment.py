@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 
 THREADS = "OMP_NUM_THREADS"  # what torch looks at when it starts its threads
 DEVICES = "CUDA_VISIBLE_DEVICES"
+_DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA's, Windows' for its Linux, AMD's
 
 
 def cores() -> int:
@@ -28,6 +30,8 @@ def devices(environment: Mapping[str, str] = os.environ) -> list[str]:
     """
     named = environment.get(DEVICES)
     if named is None:
+        if sys.platform == "linux" and not any(map(os.path.exists, _DRIVERS)):
+            return []  # so that torch need not be imported
         import torch
 
         return [str(number) for number in range(torch.cuda.device_count())]
