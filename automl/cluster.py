@@ -99,6 +99,8 @@ class Ray(Workers):
 
     def listen(self, seconds: float | None) -> Iterator[tuple[Worker, Answer | Death]]:
         asked = {worker.asked: worker for worker in self._living if worker.asked is not None}
+        if not asked:
+            return
         done, _ = self._ray.wait(list(asked), num_returns=1, timeout=seconds)
         if done:
             done, _ = self._ray.wait(list(asked), num_returns=len(asked), timeout=0)

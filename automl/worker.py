@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import traceback
@@ -29,6 +30,22 @@ class Answer(NamedTuple):
     text: str = ""
     traceback: str = ""
     facts: Mapping[str, Any] = {}
+    said: tuple[tuple[int, str], ...] = ()  # what was logged meanwhile: level and text, for the driver's log
+
+
+class _Notes(logging.Handler):
+    """Keeps what is logged until it is sent."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.kept: list[tuple[int, str]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.kept.append((record.levelno, _whole(record.getMessage())))
+
+    def take(self) -> tuple[tuple[int, str], ...]:
+        kept, self.kept = self.kept, []
+        return tuple(kept)
 
 
 class Desk:
@@ -37,6 +54,10 @@ class Desk:
     def start(self, path: list[str], packed: bytes, environment: Mapping[str, str]) -> Answer:
         """Take what the search is about; the path and the environment are set first, for torch reads them once."""
         os.environ.update(environment)
+        self._notes = _Notes()
+        log = logging.getLogger("automl")
+        log.handlers, log.propagate = [self._notes], False
+        log.setLevel(logging.INFO)
         sys.path.extend(place for place in path if place not in sys.path)
         try:
             self._evaluator = travel.unpack(packed)
@@ -47,7 +68,7 @@ class Desk:
             return Answer("refused", text=text[:1_000], traceback=traceback.format_exc()[-20_000:])
         self._trial: Trial | None = None
         self._reports: Generator[Report] | None = None
-        return Answer("ready", facts=facts())
+        return Answer("ready", facts=facts(), said=self._notes.take())
 
     def begin(self, packed: travel.Packed) -> Answer:
         """Begin a trial; its first event."""
@@ -61,6 +82,9 @@ class Desk:
 
     def go_on(self) -> Answer:
         """Go on with the trial; its next event."""
+        return self._advance()._replace(said=self._notes.take())
+
+    def _advance(self) -> Answer:
         assert self._reports is not None
         assert self._trial is not None
         try:

@@ -255,6 +255,8 @@ class Workers(Executor):
 
     def _take(self, seat: _Seat, answer: Answer) -> None:
         job = seat.job
+        for level, text in answer.said:
+            _log.log(level, "%s", text)
         match answer.kind:
             case "ready":
                 seat.is_ready, seat.starts, seat.facts = True, 0, answer.facts

@@ -61,7 +61,7 @@ def test_a_worker_that_dies_is_replaced_and_its_trial_tried_again(tmp_path, capl
     assert "a worker died (signal 9) in trial 1, which is tried again" in caplog.text
 
 
-def test_an_error_that_cannot_be_sent_arrives_as_text():
+def test_an_error_that_cannot_be_sent_arrives_as_text(caplog):
     told = outcome(search(Raising(), Processes(workers=2), trials=8))
     assert told == {
         0: "TwoParts: one",
@@ -73,6 +73,7 @@ def test_an_error_that_cannot_be_sent_arrives_as_text():
         6: None,
         7: None,
     }
+    assert caplog.messages.count("raising is in for a surprise") == 8  # what workers log is the driver's to write
 
 
 @pytest.mark.parametrize(("workers", "cores", "given", "threads"), [(2, 2, "", 1), (4, 2, "", 1), (3, 16, "", 5)])

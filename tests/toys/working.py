@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -68,6 +69,7 @@ class Raising(Evaluator):
             pass
 
         errors = [TwoParts("one", "two"), Locked(), Local("here"), Speechless(), ValueError("half \ud800 of a pair")]
+        logging.getLogger("automl").warning("raising is in for a surprise")
         if trial.number < len(errors):
             raise errors[trial.number]
         if trial.number == len(errors):
