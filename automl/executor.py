@@ -1,21 +1,27 @@
-"""Where candidates run: here, one after the other, or in simulated parallel by the clock of what was recorded."""
+"""Where candidates run: here, one after the other, in simulated parallel, or elsewhere (workers.py)."""
 
 from __future__ import annotations
 
 import heapq
+import importlib
+import logging
+import sys
 import time
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from math import inf
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 from annotated_types import Ge, Gt
 
 from automl.errors import BadInput, JournalError, StorageError, TrialFailed
 from automl.evaluator import Evaluator
+from automl.strategy import Strategy
 from automl.trial import Report, Trial
+
+_log = logging.getLogger("automl")
 
 
 class Failure(NamedTuple):
@@ -37,10 +43,21 @@ class Executor(ABC):
 
     hours: Annotated[float, Gt(0)] | None = None
     needs: ClassVar[frozenset[str]] = frozenset()  # metrics that it goes by
+    open: ClassVar[frozenset[str]] = frozenset({"hours"})  # settings that may be others when a run is gone on with
+
+    def __post_init__(self) -> None:
+        self.say: Callable[[str], None] = _log.info  # tells the user a line
+
+    def check(self, evaluator: Evaluator, strategy: Strategy) -> None:  # noqa: B027
+        """Raise BadInput where these two cannot work here; called before anything is written."""
 
     def start(self, evaluator: Evaluator, clock: float) -> None:
         """Begin, or go on at so many seconds."""
         self.evaluator = evaluator
+
+    def facts(self) -> Mapping[str, Any]:
+        """Return what the run notes of where its candidates ran."""
+        return {}
 
     @property
     @abstractmethod
@@ -67,7 +84,11 @@ class Executor(ABC):
 
     @abstractmethod
     def next(self) -> tuple[Trial, Event]:
-        """Return the next event, waiting for it."""
+        """Return the next event, waiting for it.
+
+        After a report the trial goes on when this is called again, unless it is stopped before. Once the hours are
+        spent what is returned is of no account.
+        """
 
     @abstractmethod
     def stop(self, trial: Trial) -> None:
@@ -83,12 +104,17 @@ class Local(Executor):
     """Evaluates in this process, one candidate after the other."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._running: tuple[Trial, Generator[Report]] | None = None
         self._zero = time.monotonic()
 
     def start(self, evaluator: Evaluator, clock: float) -> None:
         super().start(evaluator, clock)
         self._zero = time.monotonic() - clock
+
+    def facts(self) -> Mapping[str, Any]:
+        torch = sys.modules.get("torch")  # where none was needed, there are no threads of it
+        return {} if torch is None else {"threads": torch.get_num_threads()}
 
     @property
     def clock(self) -> float:
@@ -99,12 +125,12 @@ class Local(Executor):
         return self._running is None
 
     def submit(self, trial: Trial) -> None:
-        self._running = (trial, _evaluate(self.evaluator, trial))
+        self._running = (trial, begun(self.evaluator, trial))
 
     def next(self) -> tuple[Trial, Event]:
         assert self._running is not None
         trial, reports = self._running
-        event = _next(reports)
+        event = advance(reports)
         if not isinstance(event, Report):
             self._running = None
         return trial, event
@@ -130,12 +156,16 @@ class Simulated(Executor):
     workers: Annotated[int, Ge(1)] = 1
     needs = frozenset({"seconds"})
 
-    def start(self, evaluator: Evaluator, clock: float) -> None:
-        super().start(evaluator, clock)
-        self._now = clock
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._now = 0.0
         self._running: dict[int, Generator[Report]] = {}
         self._events: list[tuple[float, int, Trial, Event]] = []  # a heap with the next event of each running trial
         self._reporting: tuple[float, Trial] | None = None  # whose last report was handed on, and when
+
+    def start(self, evaluator: Evaluator, clock: float) -> None:
+        super().start(evaluator, clock)
+        self._now = clock
 
     @property
     def clock(self) -> float:
@@ -146,7 +176,7 @@ class Simulated(Executor):
         return len(self._running) < self.workers
 
     def submit(self, trial: Trial) -> None:
-        self._running[trial.number] = _evaluate(self.evaluator, trial)
+        self._running[trial.number] = begun(self.evaluator, trial)
         self._look_up(trial, trial.began)
 
     def begin_again(self, began: float) -> float:
@@ -176,7 +206,7 @@ class Simulated(Executor):
 
     def _look_up(self, trial: Trial, moment: float) -> None:
         """Have the trial's next event wait for its moment; its end comes with its last report."""
-        event = _next(self._running[trial.number])
+        event = advance(self._running[trial.number])
         if isinstance(event, Report):
             seconds = event.metrics.get("seconds", inf)
             if not 0 <= seconds < inf:
@@ -186,23 +216,34 @@ class Simulated(Executor):
         heapq.heappush(self._events, (moment, trial.number, trial, event))
 
 
-EXECUTORS: dict[str, type[Executor]] = {"local": Local, "simulated": Simulated}
+EXECUTORS = {
+    "local": "automl.executor:Local",
+    "simulated": "automl.executor:Simulated",
+    "processes": "automl.processes:Processes",
+    "ray": "automl.cluster:Ray",
+}
 
 
 def find(name: object) -> type[Executor]:
     """Return the executor of that name; raises BadInput for none."""
     if not isinstance(name, str) or name not in EXECUTORS:
         raise BadInput(f"no executor is named {name!r}; there are {', '.join(EXECUTORS)}")
-    return EXECUTORS[name]
+    module, _, attribute = EXECUTORS[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)  # type: ignore[no-any-return]
 
 
-def _evaluate(evaluator: Evaluator, trial: Trial) -> Generator[Report]:
+def begun(evaluator: Evaluator, trial: Trial) -> Generator[Report]:
+    """Yield the reports of a trial."""
     yield from evaluator.evaluate(trial)  # so that one that is no generator raises in next, too
 
 
-def _next(reports: Generator[Report]) -> Event:
+def advance(reports: Generator[Report]) -> Event:
+    """Return the next event of a trial: whatever its evaluator raises is a failure, but for what ends a study."""
     try:
-        return next(reports)
+        report = next(reports)
+        if not isinstance(report, Report):
+            raise TypeError(f"the evaluator yielded {type(report).__name__}, which is no Report")
+        return report
     except StopIteration:
         return None
     except (StorageError, JournalError):
@@ -212,14 +253,18 @@ def _next(reports: Generator[Report]) -> Event:
 
 
 def _failure(error: BaseException) -> Failure:
+    try:
+        said = str(error)
+    except Exception:
+        said = "it has no text"
     text = "".join(traceback.format_exception(error))
     for link in _chain(error):
         traceback.clear_frames(link.__traceback__)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return Failure("out of memory", text[-20_000:])
     if isinstance(error, TrialFailed):
-        return Failure(str(error)[:1_000], text[-20_000:])
-    return Failure(f"{type(error).__name__}: {error}"[:1_000], text[-20_000:])
+        return Failure(said[:1_000], text[-20_000:])
+    return Failure(f"{type(error).__name__}: {said}"[:1_000], text[-20_000:])
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

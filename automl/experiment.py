@@ -94,7 +94,9 @@ class Experiment:
         self.heading: dict[str, Any] = {
             "space": searched,
             **{kind: values[kind] for kind in ("strategy", "evaluator", "task")},
-            "executor": {key: value for key, value in values.get("executor", {}).items() if key != "hours"},
+            "executor": {
+                key: value for key, value in values.get("executor", {}).items() if key not in self.executor.open
+            },
             "objectives": [asdict(objective) for objective in self.objectives],
             "limits": [asdict(limit) for limit in self.limits],
             "seed": self.seed,
@@ -128,6 +130,7 @@ class Experiment:
                 f"evaluator {self.names['evaluator']} trains no network that a compressor could make smaller: "
                 "type evaluator=training"
             )
+        self.executor.check(self.evaluator, self.strategy)
         self.evaluator.objectives, self.evaluator.limits = self.objectives, self.limits
         self.evaluator.trainer = self.trainer
         self.evaluator.start(self.space, self.task)
@@ -192,6 +195,7 @@ class Experiment:
             self._announce(folder, planned, estimate, fresh)
             return self._run(folder, journal, interrupts, handler.warnings)
         finally:
+            self.executor.close()
             for follower in self.followers:
                 follower.close()
             names = [f"tracker:{name}" for name in self.trackers]
@@ -231,6 +235,7 @@ class Experiment:
             snapshots=Snapshots(folder / "snapshots"),
         )
         study.config = trust.without(configs.unresolved(self.config))
+        self.executor.say = lambda line: print(line, flush=True)
         self._reported: dict[str, Any] = {}
         self._found: Architecture | None = None
         ended: BaseException | None = None
@@ -300,6 +305,7 @@ class Experiment:
             "ending": study.ending,
             "evaluations": round(study.evaluations, 6),
             "seconds": spent,
+            "executor": {**self.heading["executor"], **self.executor.facts()},
             "seed": self.seed,
             "data": {
                 "task": self.names["task"],

@@ -13,6 +13,7 @@ import json
 import os
 import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -145,6 +146,24 @@ class Lock:
         """Let another driver have the folder."""
         self._owner.unlink(missing_ok=True)
         self._lock.release()
+
+
+@contextlib.contextmanager
+def in_turn(path: Path) -> Iterator[None]:
+    """Let one process at a time do what is inside, by a lock on a file; the kernel frees it with its owner.
+
+    Raises StorageError where the file cannot be made.
+    """
+    lock = FileLock(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        _refuse(path, error)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def digest(path: Path) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import islice
-from math import inf, isfinite, nan
+from math import inf, isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,19 @@ from automl.snapshots import Snapshot, Snapshots
 from automl.space import Space
 from automl.strategy import Strategy
 from automl.task import Task
-from automl.trial import NOTHING, Candidate, Limit, Objective, Report, Trial, best, by_reason, evaluations, records
+from automl.trial import (
+    NOTHING,
+    Candidate,
+    Limit,
+    Objective,
+    Report,
+    Trial,
+    best,
+    by_reason,
+    evaluations,
+    in_floats,
+    records,
+)
 from automl.watching import Watchers
 
 if TYPE_CHECKING:
@@ -143,7 +155,7 @@ class Study:
         executor = self.executor
         try:
             while not self._is_over():
-                while executor.free and self._goes_on():
+                while executor.free and self._goes_on() and not self._pauses:
                     trial = self.ask()
                     if trial is None:
                         break
@@ -171,6 +183,11 @@ class Study:
     def is_stateful(self) -> bool:
         """Whether the journal alone does not restore the search."""
         return self.strategy.stateful or self.evaluator.stateful
+
+    @property
+    def _pauses(self) -> bool:
+        """Whether what is running is waited for before more is asked for: a state is only written down at rest."""
+        return bool(self.running) and self.is_stateful and self._snapshots is not None and self._snapshots.is_due
 
     def _take_snapshot(self) -> None:
         """Write down the states that the journal does not restore, where nothing is running that they depend on."""
@@ -242,7 +259,7 @@ class Study:
                 f"a report of fidelity {report.fidelity} came after one of {before}: it must rise"
             )
             return False
-        report = _in_floats(report)
+        report = in_floats(report)
         if not all(map(isfinite, report.metrics.values())):
             name, value = next(pair for pair in report.metrics.items() if not isfinite(pair[1]))
             self._flaws[trial.number] = f"{name} was {value}"
@@ -506,20 +523,6 @@ class Study:
             f"{_shown(record['decisions'], now)}, the strategy now asks for {_shown(now, record['decisions'])}; "
             "resume with the versions and the settings that wrote it"
         )
-
-
-def _in_floats(report: Report) -> Report:
-    """Return the report with its metrics as floats, NaN for what is no number."""
-    if all(value.__class__ is float for value in report.metrics.values()):
-        return report
-    metrics = {}
-    for name, value in report.metrics.items():
-        try:
-            metrics[name] = value if value.__class__ is int else nan if isinstance(value, str) else float(value)
-            isfinite(metrics[name])
-        except (TypeError, ValueError, OverflowError):
-            metrics[name] = nan
-    return Report(metrics, report.fidelity, report.gradients)
 
 
 def _shown(decisions: Any, other: Any) -> str:

@@ -113,6 +113,20 @@ class Limit:
         return max(over, 0.0) / (abs(self.bound) or 1.0)
 
 
+def in_floats(report: Report) -> Report:
+    """Return the report with its metrics as floats, NaN for what is no number."""
+    if all(value.__class__ is float for value in report.metrics.values()):
+        return report
+    metrics = {}
+    for name, value in report.metrics.items():
+        try:
+            metrics[name] = value if value.__class__ is int else math.nan if isinstance(value, str) else float(value)
+            math.isfinite(metrics[name])
+        except (TypeError, ValueError, OverflowError):
+            metrics[name] = math.nan
+    return Report(metrics, report.fidelity, report.gradients)
+
+
 class Trial:
     """One evaluation of one candidate, under its number.
 

@@ -18,8 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from automl import Evaluator, Report
+from automl.executor import Local
 from automl.journal import Journal
 from automl.plugins import Registry
+from automl.processes import Processes
 from automl.snapshots import Snapshots
 from automl.study import Study
 from automl.testing import NO_TASK, ConditionalSpace, story
@@ -81,11 +83,14 @@ def study(kind: str, folder: Path) -> Study:
         tuned.folder = folder
         return Study(space, strategy, tuned, task, trials=6, seed=3, journal=journal)
     evaluator: Evaluator = Stepped()
-    if kind.startswith("hyperband"):
+    if "hyperband" in kind:
         evaluator = registry.build("evaluator", {"name": "hyperband", "inner": "training"})
         evaluator.inner = Stepped()
     evaluator.folder = folder
-    return Study(ConditionalSpace(), strategy, evaluator, NO_TASK, trials=60, seed=3, journal=journal)
+    executor = Processes(workers=2, ordered=True, ahead=4) if kind.startswith("workers") else Local()
+    return Study(
+        ConditionalSpace(), strategy, evaluator, NO_TASK, trials=60, seed=3, journal=journal, executor=executor
+    )
 
 
 def computes(kind: str) -> bool:

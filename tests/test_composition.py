@@ -183,6 +183,30 @@ def test_fine_tuning_is_cut_short_or_gone_on_with_as_any_training(evaluator):
     assert len(list((study.directory / "origins").glob("*.safetensors"))) == 1
 
 
+BESIDE = {
+    "hyperband": words("nasbench201", "random", "hyperband"),
+    "compressed": [*OWN, "+compressor=amc", "strategy=ddpg", "evaluator.epochs=1", "evaluator.tuning=1", "trials=4"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", BESIDE)
+def test_what_works_here_works_the_same_with_several_workers(kind, monkeypatch):
+    """Bit for bit, on as many threads; what several trials are made of is made once."""
+    monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))
+    several = ["executor=processes", "executor.workers=2", "executor.ordered=true", "executor.ahead=2"]
+    here, there = ({trial.number: trial for trial in run([*BESIDE[kind], *more]).trials} for more in ([], several))
+    assert here.keys() == there.keys()
+    assert not any(trial.error for trial in there.values())
+    alike = [number for number in here if here[number].architecture == there[number].architecture]
+    assert 0 in alike
+    for number in alike:
+        if here[number].candidate.parent == there[number].candidate.parent is None:
+            assert here[number].metrics == there[number].metrics
+    made = [len(list(folder.glob("origins/*.safetensors"))) for folder in Path("runs").glob("20*/*")]
+    assert made == [kind == "compressed"] * 2
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("space", ["nasbench201", "mobilenet_v2", "chain", "nasnet"])
 def test_decisions_on_the_network_and_on_its_compression_are_searched_together(space, monkeypatch):

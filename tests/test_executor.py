@@ -283,8 +283,8 @@ def test_a_simulated_trial_without_its_seconds_fails(seconds):
 
 
 def test_an_unknown_executor_is_refused_by_name():
-    with pytest.raises(BadInput, match="no executor is named 'ray'; there are local, simulated"):
-        find("ray")
+    with pytest.raises(BadInput, match="no executor is named 'rays'; there are local, simulated, processes, ray"):
+        find("rays")
 
 
 class Repeating(Random):

@@ -13,14 +13,26 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = [
     {"errors", "mixture"},
-    {"decisions", "files", "images", "interrupts", "sharing", "splits", "downloads", "trust", "distributions"},
+    {
+        "decisions",
+        "files",
+        "images",
+        "interrupts",
+        "sharing",
+        "splits",
+        "downloads",
+        "trust",
+        "distributions",
+        "allotment",
+        "reaper",
+    },
     {"space", "task", "trial", "checkpoint"},
     {"strategy", "hookspecs", "measure", "pareto", "baseline", "snapshots"},
     {"evaluator", "compressor", "hooking"},
-    {"journal", "known", "plugins", "executor", "watching", "notebook", "standing"},
-    {"study", "runs", "deploy", "config", "explain", "layers", "authoring", "following"},
-    {"testing", "final", "sweeps", "int8", "dashboard"},
-    {"experiment", "comparison", "compression", "measuring", "exporting"},
+    {"journal", "known", "plugins", "executor", "watching", "notebook", "standing", "travel"},
+    {"study", "runs", "deploy", "config", "explain", "layers", "authoring", "following", "worker"},
+    {"testing", "final", "sweeps", "int8", "dashboard", "workers"},
+    {"experiment", "comparison", "compression", "measuring", "exporting", "processes", "cluster"},
     {"cli"},
     {"__main__"},
 ]
@@ -29,7 +41,19 @@ UPWARD: dict[tuple[str, str], str] = {}  # (file, what it imports inside a funct
 PLUGINS = ["networks", "spaces", "strategies", "evaluators", "compressors", "tasks", "trackers"]
 MAY_USE = {"automl_spaces": {"automl_networks"}}
 NOT_FOR_PLUGINS = {"cli", "config", "experiment", "__main__"}
-HEAVY = ["torch", "lightning", "sklearn", "hydra", "pandas", "matplotlib", "onnxruntime", "scipy", "optuna", "wandb"]
+HEAVY = [
+    "torch",
+    "lightning",
+    "sklearn",
+    "hydra",
+    "pandas",
+    "matplotlib",
+    "onnxruntime",
+    "scipy",
+    "optuna",
+    "wandb",
+    "ray",
+]
 
 
 def imported(path: Path) -> Iterator[str]:

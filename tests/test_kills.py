@@ -17,6 +17,7 @@ KILLS = {
     "supernet-darts": 10,
     "supernet-reinforce": 10,
     "amc-ddpg": 6,
+    "workers-hyperband-tpe": 6,
 }
 TRIALS = {"supernet-darts": 20, "supernet-reinforce": 20, "amc-ddpg": 6}
 
@@ -36,5 +37,5 @@ def test_a_study_killed_at_random_instants_ends_as_if_it_had_not_been(tmp_path, 
     told = json.loads(killed.stdout.splitlines()[-1])
     assert told["killed"] > KILLS[kind] // 2
     assert told["finished"] == list(range(TRIALS.get(kind, 60)))
-    if kind.startswith("hyperband"):
+    if "hyperband" in kind:
         assert sum(parent is not None for parent in told["parents"]) > 10  # promotions went on from their parents

@@ -68,13 +68,24 @@ class Origins:
         return trainer, hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
     def _trained(self, origin: Origin, trainer: Trainer, key: str) -> Module:
-        from automl.deploy import load_weights
+        from automl.files import in_turn
         from automl.measure import strip
 
         space, architecture = origin
         if space.given:
             return strip(space.build(architecture.blueprint, self._task))
-        path = None if self._folder is None else self._folder / "origins" / f"{key}.safetensors"
+        if self._folder is None:
+            return self._trained_at(None, origin, trainer)
+        path = self._folder / "origins" / f"{key}.safetensors"
+        with in_turn(path.with_suffix(".lock")):  # of several workers one trains it, and the others wait for that
+            return self._trained_at(path, origin, trainer)
+
+    def _trained_at(self, path: Path | None, origin: Origin, trainer: Trainer) -> Module:
+        """Return the network that a file holds, or train it, and write the file."""
+        from automl.deploy import load_weights
+        from automl.measure import strip
+
+        space, architecture = origin
         form = None if path is None else path.with_suffix(".json")
         if path is not None and form is not None and path.exists() and form.exists():
             network = strip(space.rebuild(architecture.blueprint, self._task, json.loads(form.read_text())))

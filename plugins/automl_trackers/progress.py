@@ -30,6 +30,8 @@ _ENOUGH = 0.3  # of a trial must be over before the time left can be told
 class Progress:
     """One line: which trial runs, the best so far, what is training now, and the time left.
 
+    Where several run, it tells how many, and of those the one that reported last.
+
     Where trials are steps of one search, whose notes tell the entropy of its choices, none of them is the best: the
     line then tells the figures of the step, and what the network that would be derived was worth when last judged.
 
@@ -85,7 +87,8 @@ class Progress:
     @hookimpl
     def automl_trial_finished(self, trial: Trial) -> None:
         """Note what became of it."""
-        self._now = None
+        running = self._study.running if self._study is not None else {}
+        self._now = next(iter(running.values()), None)
         self._last_end = self.clock()
         if trial.error is not None:
             self._failed += 1
@@ -118,7 +121,10 @@ class Progress:
         if study is None:
             return ""
         told, now = len(study.trials), self._now
-        if now is not None:
+        running = len(study.running)
+        if running > 1 and now is not None:
+            parts = [f"{told}/{study.total} trials, {running} running"]
+        elif now is not None:
             number = min(told + 1, study.total)
             parts = [f"trial {number:>{len(str(study.total))}}/{study.total}"]
         else:
@@ -167,9 +173,12 @@ class Progress:
         return max(left, 0.0)
 
     def _under_way(self) -> float:
-        """Return which share of the running trial is over."""
-        now = self._now
-        return min(now.reports[-1].fidelity / now.candidate.fidelity, 1.0) if now is not None and now.reports else 0.0
+        """Return which share of the running trial is over; of several, the sum of their shares."""
+        running = [] if self._now is None or self._study is None else list(self._study.running.values())
+        # a list, for the study may begin another trial meanwhile
+        return sum(
+            min(trial.reports[-1].fidelity / trial.candidate.fidelity, 1.0) for trial in running if trial.reports
+        )
 
     def _write(self) -> None:
         self._next_line = self.clock() + self.every

@@ -15,7 +15,7 @@ import pluggy
 import pytest
 
 from automl import Candidate, Evaluator, Report, Space, TrialFailed, hookspecs
-from automl.executor import Local
+from automl.executor import Local, Simulated
 from automl.study import Study
 from automl.trial import Objective, Trial
 from automl.watching import Watchers
@@ -113,6 +113,33 @@ def test_lines_hold_no_control_codes_whatever_is_asked(monkeypatch):
     for _, text in followed(8, failing=(1, 3)):
         assert text[-1] == "\n"
         assert text[:-1].isprintable()
+
+
+def test_of_several_running_trials_the_line_tells_how_many_and_the_last_heard_of():
+    class Recorded(Evaluator):
+        def evaluate(self, trial):
+            for share in (0.5, 1.0):
+                yield Report({"accuracy": 0.51 + trial.number / 100, "seconds": share * (10 + trial.number)}, share)
+
+    progress = Progress()
+    progress.clock, progress.stream = Clock(), io.StringIO()
+    study = watched(progress, Recorded(), 6)
+    study.executor = Simulated(workers=3)
+    study.start()
+    for _ in range(3):
+        study.executor.submit(study.ask())
+    lines = []
+    for _ in range(4):
+        trial, event = study.executor.next()
+        progress.clock.now += 1.0
+        study.report(trial, event)
+        lines.append(progress.line())
+    assert lines[0] == "0/6 trials, 3 running  now: 50 %, 0.51  0:11 left"  # half of one in a second
+    assert lines[2] == "0/6 trials, 3 running  now: 50 %, 0.53  0:09 left"  # half of three in three
+    assert lines[3] == "0/6 trials, 3 running  now: 0.51  0:08 left"
+    study.tell(study.executor.next()[0])
+    assert progress.line() == "1/6 trials, 2 running  best 0.51 (trial 0)  now: 50 %, 0.52  0:08 left"
+    study.executor.close()
 
 
 def test_failures_are_counted():
