@@ -15,7 +15,7 @@ from typing import Any
 from automl import pareto
 from automl.decisions import Architecture
 from automl.errors import BadInput
-from automl.files import make_folder
+from automl.files import make_folder, point
 from automl.journal import decisions_of, read
 from automl.trial import NOTHING, Candidate, Cost, Limit, LogCost, Objective, Report, Trial, best
 
@@ -39,7 +39,7 @@ def create(root: Path, label: str, *, latest: bool = True) -> Path:
         except FileExistsError:
             continue
         if latest:
-            point(root / "latest", path)
+            point(root / "latest", os.path.relpath(path, root))
         return path
 
 
@@ -184,14 +184,3 @@ class Run:
         """The content of summary.json; empty where there is none yet."""
         path = self.directory / "summary.json"
         return read_json(path) if path.exists() else {}
-
-
-def point(link: Path, target: Path) -> None:
-    """Have a symbolic link point to the newest run, replaced at once; a file system without links goes without."""
-    aside = link.with_name(f".latest.{os.getpid()}")
-    try:
-        aside.unlink(missing_ok=True)
-        aside.symlink_to(os.path.relpath(target, link.parent))
-        aside.replace(link)
-    except OSError:
-        aside.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
 """Channel pruning side by side: every criterion, AMC, evolution and TPE on the same decisions, and Torch-Pruning.
 
-    python benchmarks/compression.py --root DIR [--seeds 3] [--networks ResNet-20] [--json benchmarks/figures/compression.json]
+    python benchmarks/compression.py --root DIR [--seeds 3] [--networks ResNet-20] [--json FILE]
 
 Two small networks are trained on Fashion-MNIST, at 16 x 16, then pruned to 50 % and 25 % of their multiply-adds: by a
 rule, in one evaluation; by strategies that make the same decisions, one a layer, in equally many evaluations without

@@ -234,6 +234,7 @@ def test_a_second_lies_between_two_syncs(tmp_path, monkeypatch):
     monkeypatch.setattr(files.time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(files, "sync", lambda descriptor: syncs.append(clock[0]))
     lines = files.Lines(tmp_path / "lines")
+    syncs.clear()  # of its folder
     for tick in range(100):
         clock[0] = tick / 10
         lines.append(b"{}\n")
