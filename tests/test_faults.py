@@ -31,13 +31,11 @@ def unbroken(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("torn", "forever"), [(False, False), (False, True), (True, False)])
-def test_a_disk_that_fails_at_any_call_of_a_run_costs_nothing_that_was_finished(
-    unbroken, tmp_path, monkeypatch, torn, forever
-):
+@pytest.mark.parametrize("torn", [False, True])
+def test_a_disk_that_fails_at_any_call_of_a_run_costs_nothing_that_was_finished(unbroken, tmp_path, monkeypatch, torn):
     for nth in range(1, 1_000):
         folder = tmp_path / str(nth) / "run"
-        with Faults(nth, errno.ENOSPC, torn=torn, forever=forever).installed(monkeypatch) as faults:
+        with Faults(nth, errno.ENOSPC, torn=torn, forever=bool(nth % 2)).installed(monkeypatch) as faults:
             try:
                 whole.begin(folder, TRIALS)
             except StorageError as error:
@@ -66,10 +64,10 @@ def test_a_run_killed_at_any_call_ends_as_the_unbroken_one(tmp_path):
         env={**{key: value for key, value in os.environ.items() if "COV" not in key}, "OMP_NUM_THREADS": "1"},
     )
     assert killed.returncode == 0, killed.stderr[-2_000:]
-    begun, begun_torn, extended, extended_torn = json.loads(killed.stdout.splitlines()[-1])
-    assert begun > 70 > extended > 40
-    assert begun_torn > 15
-    assert extended_torn > 10
+    begun, torn, extended = json.loads(killed.stdout.splitlines()[-1])
+    assert begun > 70
+    assert extended > 50
+    assert torn > 15
 
 
 FULL = """

@@ -82,7 +82,8 @@ class IDX(Task):
         try:
             with _open(path) as file:
                 dimensions = magic & 0xFF
-                header = np.frombuffer(_exactly(file, 4 + 4 * dimensions), ">u4")
+                start = _exactly(file, 4 + 4 * dimensions)
+                header = np.frombuffer(start[: len(start) // 4 * 4], ">u4")
                 if len(header) < 1 + dimensions or header[0] != magic:
                     found = f"{header[0]:#x}" if len(header) else "nothing"
                     raise self._damaged(path, f"the magic number {magic:#x}", found)
