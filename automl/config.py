@@ -217,6 +217,26 @@ def unresolved(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in values.items()}
 
 
+def without_secrets(values: Mapping[str, Any], config: DictConfig) -> dict[str, Any]:
+    """Return resolved values in which all that was taken from the environment is as it was written."""
+
+    def masked(value: Any, written: Any) -> Any:
+        if isinstance(value, Mapping) and isinstance(written, Mapping):
+            return {key: masked(inner, written.get(key)) for key, inner in value.items()}
+        if isinstance(value, list) and isinstance(written, list) and len(value) == len(written):
+            return [masked(*pair) for pair in zip(value, written, strict=True)]
+        return written if isinstance(written, str) and "${" in written else value
+
+    return {key: masked(value, unresolved(config).get(key)) for key, value in values.items()}
+
+
+def of_the_environment(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values that ``without_secrets`` made with what the environment has; raises BadInput where it lacks it."""
+    from omegaconf import OmegaConf
+
+    return resolved(OmegaConf.create(dict(values)))
+
+
 def compressed(space: Mapping[str, Any], compressor: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the settings of a space whose networks are made smaller, where there is a compressor."""
     if compressor is None:

@@ -82,11 +82,13 @@ class Experiment:
         self.trackers = {name: self.registry.build("tracker", {"name": name}) for name in watch}
         kinds = ("space", "compressor", "strategy", "evaluator", "task")
         self.names = {kind: values[kind]["name"] for kind in kinds if values.get(kind)}
+        written = configs.without_secrets(values, config)
+        plain = {key: value for key, value in written["space"].items() if key != "final"}
         # what made the journal: a run is only gone on with under the same
         self.heading: dict[str, Any] = {
-            "space": searched,
-            **{kind: values[kind] for kind in ("strategy", "evaluator", "task")},
-            "executor": {key: value for key, value in values.get("executor", {}).items() if key != "hours"},
+            "space": configs.compressed(plain, written.get("compressor")),
+            **{kind: written[kind] for kind in ("strategy", "evaluator", "task")},
+            "executor": {key: value for key, value in written.get("executor", {}).items() if key != "hours"},
             "objectives": [asdict(objective) for objective in self.objectives],
             "limits": [asdict(limit) for limit in self.limits],
             "seed": self.seed,
