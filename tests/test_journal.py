@@ -211,8 +211,8 @@ def test_no_number_is_written_that_json_has_not(tmp_path, value):
 def test_any_text_comes_back(tmp_path, text):
     journal = Journal(tmp_path / "journal.jsonl", {})
     journal.open()
-    journal.append({"event": "failed", "reason": text})
-    journal.append({"event": "failed", "reason": "next"})
+    journal.append({"event": "failed", "trial": 0, "seconds": 0.0, "reason": text})
+    journal.append({"event": "failed", "trial": 1, "seconds": 0.0, "reason": "next"})
     journal.close()
     assert [record["reason"] for record, _ in journal.events()] == [text, "next"]
 
