@@ -138,7 +138,7 @@ def main(root: Path, trials: int) -> None:
     if told(root / "short" / "run")["model.onnx"] == extended["model.onnx"]:
         sys.exit("the run that is extended finds no other network")
     counts = []
-    for kind, torn, step in (("begun", False, 1), ("begun", True, 2), ("extended", False, 2)):
+    for kind, torn, step in (("begun", False, 1), ("begun", True, 3), ("extended", False, 3)):
         for nth in range(1, 1_000, step):
             folder = root / f"{kind}-{torn}-{nth}"
             if kind == "extended":
