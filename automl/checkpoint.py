@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from automl.errors import BadInput
-from automl.files import make_folder, write_whole
+from automl.files import make_folders, write_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,8 +30,7 @@ class Checkpoint:
 
         tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in self.tensors.items()}
         header = {"automl": json.dumps({"schema": SCHEMA, **self.facts}, allow_nan=False)}
-        with suppress(FileExistsError):
-            make_folder(path.parent)
+        make_folders(path.parent)
         write_whole(path, save(tensors, metadata=header))
 
     @classmethod

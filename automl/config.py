@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 _TEXT = re.compile(r"(runs|space\.target|.*\.(root|path|file|weights|run|table|storage))$")  # keys whose value is text
 _LARGEST = 1_000_000  # bytes of a config file
+_GROUPS = ("space", "strategy", "evaluator", "task", "objective")  # which every run has
+_ELSEWHERE = re.compile(r"\$\{(?!oc\.env:[\w, ./-]*\})")  # what takes its value from more than the environment
+_OF_KEY = re.compile(r"\$\{(?:oc\.env:[\w, ./-]*|([\w.-]+))\}")
+_TAKEN = 10  # at most, in one text and of such texts in a file
+_YAMLS_OWN = (AttributeError, TypeError, LookupError, ArithmeticError)  # of values that are not of their tag
 _NO_PLUS = "a default, so it takes no plus"
 
 
@@ -85,6 +90,7 @@ def read(path: Path) -> DictConfig:
     """Return a config file that a run wrote, read as if a stranger had: data alone, no aliases, bounded size."""
     import yaml
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
     class Loader(yaml.SafeLoader):
         def compose_node(self, parent: Any, index: Any) -> Any:
@@ -98,13 +104,46 @@ def read(path: Path) -> DictConfig:
         values = yaml.load(path.read_text(), Loader)  # noqa: S506  # a SafeLoader
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror}; give the folder of a run") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError, *_YAMLS_OWN) as error:
         raise BadInput(f"{path} is no config of a run: {' '.join(str(error).split())[:200]}") from error
-    if not isinstance(values, dict) or not {"space", "strategy", "evaluator", "task", "trials"} <= values.keys():
-        raise BadInput(f"{path} is no config of a run: it lacks space, strategy, evaluator, task or trials")
-    config = OmegaConf.create(values)
-    refuse_code(config)
+    if not isinstance(values, dict) or not all(isinstance(values.get(group), dict) for group in _GROUPS):
+        raise BadInput(f"{path} is no config of a run: it lacks {', '.join(_GROUPS[:-1])} or {_GROUPS[-1]}")
+    _refuse_expanding(path, values)
+    try:
+        config = OmegaConf.create(values)
+        refuse_code(config)
+    except (OmegaConfBaseException, ValueError, RecursionError) as error:
+        raise BadInput(f"{path} is no config of a run: {_one_sentence(error)[:200]}") from error
     return config
+
+
+def _refuse_expanding(path: Path, values: Mapping[str, Any]) -> None:
+    """Raise BadInput for values that are taken from values taken from others: each step may double their length."""
+    texts = list(_taken(values))
+    for text in texts:
+        chained = "${" in _OF_KEY.sub("", text)
+        for place in filter(None, _OF_KEY.findall(text)):
+            node: Any = values
+            for part in place.split("."):
+                node = node.get(part) if isinstance(node, Mapping) else None
+            chained = chained or any(_taken(node))
+        if chained or len(texts) > _TAKEN or text.count("${") > _TAKEN:
+            raise BadInput(
+                f"{path} takes values from others that are taken from others ({printable(text)[:80]}), which may take "
+                "minutes: write them out"
+            )
+
+
+def _taken(node: Any) -> Iterator[str]:
+    """Yield each text within plain values that takes something from another key."""
+    if isinstance(node, Mapping):
+        for value in node.values():
+            yield from _taken(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _taken(value)
+    elif isinstance(node, str) and _ELSEWHERE.search(node):
+        yield node
 
 
 def change(config: DictConfig, words: Sequence[str], sweep: str | None = None) -> DictConfig:
@@ -174,7 +213,11 @@ def resolved(config: DictConfig) -> dict[str, Any]:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    for key in sorted(OmegaConf.missing_keys(config)):
+    try:
+        missing = sorted(OmegaConf.missing_keys(config))
+    except OmegaConfBaseException as error:
+        raise BadInput(_one_sentence(error)) from error
+    for key in missing:
         group, place = key.partition(".")[0], key.rpartition(".")[0]
         name = OmegaConf.select(config, f"{place}.name") if place else None
         what = f"; automl explain {group} {printable(str(name))} says what it may be" if name else ""
@@ -207,6 +250,26 @@ def unresolved(config: DictConfig) -> dict[str, Any]:
     values = OmegaConf.to_container(config, resolve=False)
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}
+
+
+def without_secrets(values: Mapping[str, Any], config: DictConfig) -> dict[str, Any]:
+    """Return resolved values in which all that was taken from the environment is as it was written."""
+
+    def masked(value: Any, written: Any) -> Any:
+        if isinstance(value, Mapping) and isinstance(written, Mapping):
+            return {key: masked(inner, written.get(key)) for key, inner in value.items()}
+        if isinstance(value, list) and isinstance(written, list) and len(value) == len(written):
+            return [masked(*pair) for pair in zip(value, written, strict=True)]
+        return written if isinstance(written, str) and "${" in written else value
+
+    return {key: masked(value, unresolved(config).get(key)) for key, value in values.items()}
+
+
+def of_the_environment(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values that ``without_secrets`` made with what the environment has; raises BadInput where it lacks it."""
+    from omegaconf import OmegaConf
+
+    return resolved(OmegaConf.create(dict(values)))
 
 
 def compressed(space: Mapping[str, Any], compressor: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
@@ -19,6 +20,7 @@ from automl.errors import BadInput, StorageError, printable
 
 TIMEOUT = 30.0  # seconds without a byte
 LARGEST = 8 << 30  # bytes that an archive may unpack to
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # what it is not the archive's fault
 
 logger = logging.getLogger("automl")
 
@@ -95,8 +97,16 @@ def unpack(archive: Path, folder: Path) -> Path:
     """Unpack a tar or zip archive into a new folder, which then is whole or not there; return the folder.
 
     All members are looked at first. Raises BadInput, and writes nothing, for an archive that is damaged or in which
-    any member would lie outside the folder, is a link or a device, or that unpacks to more than 8 GiB.
+    any member would lie outside the folder, is a link or a device, or that unpacks to more than 8 GiB; StorageError
+    where the folder cannot be written.
     """
+    try:
+        return _unpack(archive, folder)
+    except OSError as error:
+        raise StorageError(f"{folder} could not be written: {error.strerror or error}") from error
+
+
+def _unpack(archive: Path, folder: Path) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent) as name:
         temporary = Path(name) / folder.name
@@ -106,6 +116,8 @@ def unpack(archive: Path, folder: Path) -> Path:
             else:
                 _untar(archive, temporary)
         except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:
+            if isinstance(error, OSError) and error.errno in _DISK:
+                raise
             raise BadInput(f"{archive} could not be unpacked: {printable(str(error))}") from error
         shutil.rmtree(folder, ignore_errors=True)
         temporary.replace(folder)

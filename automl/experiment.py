@@ -9,6 +9,7 @@ import platform
 import random
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -22,8 +23,8 @@ from automl.decisions import Architecture
 from automl.errors import BadInput, JournalError, SearchFailed, StorageError, near_miss
 from automl.evaluator import Evaluator, Trainer
 from automl.executor import Executor
-from automl.files import Lock, write_json, write_text
-from automl.final import Final
+from automl.files import Lines, Lock, write_json, write_text
+from automl.final import Final, is_settled, settle
 from automl.following import PATIENCE, Follower
 from automl.interrupts import Interrupted, Interrupts
 from automl.journal import Journal
@@ -90,12 +91,14 @@ class Experiment:
         ]
         kinds = ("space", "compressor", "strategy", "evaluator", "task")
         self.names = {kind: values[kind]["name"] for kind in kinds if values.get(kind)}
+        written = configs.without_secrets(values, config)
+        plain = {key: value for key, value in written["space"].items() if key != "final"}
         # what made the journal: a run is only gone on with under the same
         self.heading: dict[str, Any] = {
-            "space": searched,
-            **{kind: values[kind] for kind in ("strategy", "evaluator", "task")},
+            "space": configs.compressed(plain, written.get("compressor")),
+            **{kind: written[kind] for kind in ("strategy", "evaluator", "task")},
             "executor": {
-                key: value for key, value in values.get("executor", {}).items() if key not in self.executor.open
+                key: value for key, value in written.get("executor", {}).items() if key not in self.executor.open
             },
             "objectives": [asdict(objective) for objective in self.objectives],
             "limits": [asdict(limit) for limit in self.limits],
@@ -270,6 +273,8 @@ class Experiment:
         watchers.call("automl_study_finished", study=study)
         if ended is not None:
             raise ended
+        if self.trainer is not None:
+            settle(folder)
         return study
 
     def _final(self, trainer: Trainer) -> Final:
@@ -367,7 +372,7 @@ def resuming(
     if done > total:
         print(f"{done} trials exist already, and trials={total} removes none: give trials={done} or more.")
         return None, folder
-    if done == total and "model" in run.summary and not words:
+    if done == total and is_settled(folder, run.summary, total) and not words:
         print(f"{done} of {total} trials are done, and so is the final network: nothing is left to do.")
         return None, folder
     again = "".join(f"; trial {trial.number} was running and starts again" for trial in run.interrupted)
@@ -415,19 +420,25 @@ def versions() -> dict[str, str]:
     return found
 
 
-class _RunLog(logging.FileHandler):
-    """Writes run.log, and keeps the warnings for the summary."""
+class _RunLog(logging.Handler):
+    """Writes run.log, as far as the disk takes it, and keeps the warnings for the summary."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path, encoding="utf-8")
-        self.setLevel(logging.INFO)
+        super().__init__(logging.INFO)
+        self._lines = Lines(path)
         self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         self.warnings: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno >= logging.WARNING and record.getMessage() not in self.warnings:
             self.warnings.append(record.getMessage())
-        super().emit(record)
+        with suppress(StorageError):  # what matters is in the journal, which says so
+            self._lines.append(f"{self.format(record)}\n".encode(errors="backslashreplace"))
+
+    def close(self) -> None:
+        with suppress(StorageError):
+            self._lines.close()
+        super().close()
 
 
 def _log_into(folder: Path) -> _RunLog:

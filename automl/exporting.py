@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Ge
 
+from automl import config as configs
 from automl import runs
 from automl.deploy import Deployed, as_onnx
 from automl.errors import AutoMLError, BadInput
@@ -142,7 +143,7 @@ def _images(folder: Path, heading: Mapping[str, Any], registry: Registry) -> tup
     except (KeyError, TypeError):
         raise BadInput(f"the journal of {folder} does not say of which task and seed it is: give another run") from None
     try:
-        task: Task = registry.build("task", heading["task"])
+        task: Task = registry.build("task", configs.of_the_environment(heading["task"]))
         test = task.prepare(seed)
     except AutoMLError as error:
         raise BadInput(f"int8 needs the training images of task {name}, which cannot be had: {error}") from error

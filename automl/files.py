@@ -1,7 +1,7 @@
 """The one seam for writing: whole files by rename, lines by one write, folders made once, locks.
 
-Everything that this project writes goes through ``write``, ``sync``, ``replace`` and ``truncate``, so that a test
-can fail, tear or kill at the nth call.
+Everything that this project changes on a disk goes through the functions of ``SEAM``, so that a test can fail, tear or
+kill at the nth call. Downloads are pooch's, and are checked before they are moved into place.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -20,6 +21,14 @@ from typing import NoReturn
 from filelock import FileLock, Timeout
 
 from automl.errors import BadInput, StorageError
+
+SEAM = ("create", "write", "sync", "replace", "truncate", "make", "remove", "link")
+_NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES}  # of folders, where a file system has none
+
+
+def create(path: Path, flags: int) -> int:
+    """Open a file to be written, made where it is not there; return its descriptor."""
+    return os.open(path, os.O_WRONLY | os.O_CREAT | flags, 0o666)
 
 
 def write(descriptor: int, data: bytes) -> int:
@@ -33,7 +42,7 @@ def sync(descriptor: int) -> None:
 
 
 def replace(source: Path, target: Path) -> None:
-    """Put a finished file in its place, at once."""
+    """Put a finished file, or a folder, in its place, at once."""
     source.replace(target)
 
 
@@ -42,24 +51,44 @@ def truncate(descriptor: int, size: int) -> None:
     os.ftruncate(descriptor, size)
 
 
+def make(path: Path) -> None:
+    """Make a folder in one that is there."""
+    path.mkdir()
+
+
+def remove(path: Path) -> None:
+    """Delete a file, or a folder with all that is in it."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def link(path: Path, target: str) -> None:
+    """Make a symbolic link."""
+    path.symlink_to(target)
+
+
 def write_whole(path: Path, data: bytes) -> None:
     """Write a whole file: aside, synced, then moved into place, so that it is never seen half.
 
-    Raises StorageError where it cannot be written; what was there before is then untouched.
+    Raises StorageError where it cannot be written; what was there before is then untouched, unless the disk failed
+    after the file had its place.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside = _aside(path)
     try:
-        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        descriptor = create(aside, os.O_TRUNC)
         try:
             _write_all(descriptor, data)
             sync(descriptor)
         finally:
             os.close(descriptor)
         replace(aside, path)
+        _sync_folder(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)
-        _refuse(path, error)
+        refuse(path, error)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -81,13 +110,16 @@ class Lines:
         self.path = path
         self._descriptor = -1
         try:
-            self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+            is_new = not path.exists()
+            self._descriptor = create(path, os.O_APPEND)
+            if is_new:
+                _sync_folder(path.parent)
             if size is not None and size != os.fstat(self._descriptor).st_size:
                 truncate(self._descriptor, size)
         except OSError as error:
             if self._descriptor >= 0:
                 os.close(self._descriptor)
-            _refuse(path, error)
+            refuse(path, error)
         self.size = os.fstat(self._descriptor).st_size
         self._synced = time.monotonic()
 
@@ -102,7 +134,7 @@ class Lines:
         except OSError as error:
             with contextlib.suppress(OSError):
                 truncate(self._descriptor, self.size)
-            _refuse(self.path, error)
+            refuse(self.path, error)
         self.size += len(line)
 
     def sync(self) -> None:
@@ -110,7 +142,7 @@ class Lines:
         try:
             sync(self._descriptor)
         except OSError as error:
-            _refuse(self.path, error)
+            refuse(self.path, error)
         self._synced = time.monotonic()
 
     def close(self) -> None:
@@ -121,7 +153,7 @@ class Lines:
         try:
             sync(descriptor)
         except OSError as error:
-            _refuse(self.path, error)
+            refuse(self.path, error)
         finally:
             os.close(descriptor)
 
@@ -139,12 +171,17 @@ class Lock:
                 f"{folder} is in use by {_owner(self._owner)}: wait for it, or stop it and run automl resume {folder}"
             ) from None
         except OSError as error:
-            _refuse(folder, error)
-        write_json(self._owner, {"pid": os.getpid(), "host": socket.gethostname()})
+            refuse(folder, error)
+        try:
+            write_json(self._owner, {"pid": os.getpid(), "host": socket.gethostname()})
+        except StorageError:
+            self._lock.release()
+            raise
 
     def release(self) -> None:
         """Let another driver have the folder."""
-        self._owner.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # who owned it is told only while it is locked
+            remove(self._owner)
         self._lock.release()
 
 
@@ -159,7 +196,7 @@ def in_turn(path: Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except OSError as error:
-        _refuse(path, error)
+        refuse(path, error)
     try:
         yield
     finally:
@@ -177,13 +214,61 @@ def digest(path: Path) -> str:
 
 def make_folder(path: Path) -> None:
     """Make a folder that must not exist yet, and those above it; raises FileExistsError or StorageError."""
+    make_folders(path.parent)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.mkdir()
+        make(path)
     except FileExistsError:
         raise
     except OSError as error:
-        _refuse(path, error)
+        refuse(path, error)
+
+
+def make_folders(path: Path) -> None:
+    """Make a folder and those above it, unless they exist; raises StorageError."""
+    try:
+        _make_missing(path)
+    except OSError as error:
+        refuse(path, error)
+
+
+def remove_file(path: Path) -> None:
+    """Delete a file, if it is there; raises StorageError."""
+    try:
+        remove(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        refuse(path, error)
+
+
+def remove_folder(path: Path) -> None:
+    """Delete a folder, if it is there, with all that is in it: it is gone at once, and never seen half empty.
+
+    Raises StorageError where it stays.
+    """
+    aside = _aside(path)
+    try:
+        if aside.exists():
+            remove(aside)
+        replace(path, aside)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        refuse(path, error)
+    with contextlib.suppress(OSError):  # what is left of it is nobody's
+        remove(aside)
+
+
+def point(path: Path, target: str) -> None:
+    """Have a symbolic link point to a target, replaced at once; a file system without links goes without."""
+    aside = _aside(path)
+    try:
+        aside.unlink(missing_ok=True)
+        link(aside, target)
+        replace(aside, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
@@ -195,6 +280,39 @@ def _write_all(descriptor: int, data: bytes) -> None:
         written += taken
 
 
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}")
+
+
+def _make_missing(path: Path) -> None:
+    if path.is_dir():
+        return
+    if path.parent != path:
+        _make_missing(path.parent)
+    try:
+        make(path)
+    except FileExistsError:
+        if not path.is_dir():  # else somebody else was faster
+            raise
+
+
+def _sync_folder(path: Path) -> None:
+    """Have the disk hold the names in a folder, without which a file that is whole may be lost by a power cut."""
+    if os.name == "nt":
+        return
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:  # a folder may be written and not read
+        return
+    try:
+        sync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+    finally:
+        os.close(descriptor)
+
+
 def _owner(path: Path) -> str:
     try:
         owner = json.loads(path.read_text())
@@ -203,7 +321,8 @@ def _owner(path: Path) -> str:
         return "another process"
 
 
-def _refuse(path: Path, error: OSError) -> NoReturn:
+def refuse(path: Path, error: OSError) -> NoReturn:
+    """Raise the StorageError that says why a file or a folder cannot be written, and what to do."""
     reasons = {
         errno.ENOSPC: "the disk is full: make room",
         errno.EDQUOT: "the disk quota is used up: make room",

@@ -7,7 +7,6 @@ import importlib.metadata
 import json
 import logging
 import shlex
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -20,7 +19,7 @@ from automl import baseline, runs, trust
 from automl.decisions import Architecture
 from automl.errors import AutoMLError, BadInput, SearchFailed, TrialFailed, printable
 from automl.evaluator import Trainer
-from automl.files import write_json, write_text
+from automl.files import make_folders, remove_file, remove_folder, write_json, write_text
 from automl.plugins import Registry
 from automl.space import Space
 from automl.task import Dataset, Task
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from automl.deploy import Deployed
     from automl.measure import Latency
 
+CHECKPOINT = "checkpoint"  # the folder in a run's that the final training goes on from
 _ROUNDS = 3  # of timing two networks in turn
 _log = logging.getLogger("automl")
 
@@ -62,18 +62,18 @@ class Final:
         """Train, test once, measure and export; return what the summary says of it.
 
         Where the folder already holds the network that follows from the same settings, nothing is done again.
-        An interrupted training goes on from its checkpoint.
+        An interrupted training goes on from its checkpoint, which stays until ``settle``.
         """
         architecture = self.space.read(architecture.to_json())
         description = self._describe(architecture)
-        known = _known(folder, description)
+        # a folder for each network, since a run that is extended may find another one than it was training
+        digest = hashlib.blake2b(json.dumps(description).encode(), digest_size=8).hexdigest()
+        checkpoint = folder / CHECKPOINT / digest
+        known = None if checkpoint.exists() else _known(folder, description)  # else its summary may be another's
         if known is not None:
             return known
         self.trainer.start(self.space, self.task)
-        checkpoints = folder / "checkpoint"
-        # a folder for each network, since a run that is extended may find another one than it was training
-        checkpoint = checkpoints / hashlib.blake2b(json.dumps(description).encode(), digest_size=8).hexdigest()
-        checkpoint.mkdir(parents=True, exist_ok=True)
+        make_folders(checkpoint)
         course = _Course(checkpoint / "course.json", watch)
         try:
             with interruptible:
@@ -96,7 +96,7 @@ class Final:
             "seconds": {"retrain": round(course.seconds, 3)},
         }
         form = getattr(network, "automl_form", None)
-        (folder / "model.int8.onnx").unlink(missing_ok=True)  # of the network that was here before
+        remove_file(folder / "model.int8.onnx")  # of the network that was here before
         deployed.save(folder, {**description, "form": form} if form else description)
         found["model"] = self._measure(deployed, folder, measure)
         before = self._before(architecture, folder / "before")
@@ -110,7 +110,6 @@ class Final:
             if kept := (form or {}).get("compressed", {}).get("kept"):
                 found["compression"] = {"kept": dict(kept)}
         write_text(folder / "MODEL_CARD.md", self._card(folder, found))
-        shutil.rmtree(checkpoints, ignore_errors=True)
         return found
 
     def _before(self, architecture: Architecture, folder: Path) -> Deployed | None:
@@ -121,7 +120,7 @@ class Final:
         network = self.trainer.before(architecture, self.seed)
         if origin is None or network is None:
             return None
-        folder.mkdir(exist_ok=True)
+        make_folders(folder)
         deployed = Deployed.of(network, self.task)
         description = self._describe(architecture)
         description |= {"space": description["space"]["space"], "decisions": origin.architecture.to_json()}
@@ -244,6 +243,18 @@ def _timed(name: str, latency: Latency, how: str = "") -> dict[str, Any]:
         f"{name}_p90_ms": latency.p90_ms,
         f"{name}_of": f"{latency.runtime}, {latency.threads} thread, batch {latency.batch}, {latency.runs} runs{how}",
     }
+
+
+def settle(folder: Path) -> None:
+    """Drop what the final training could be gone on from, once the summary tells of its end."""
+    remove_folder(folder / CHECKPOINT)
+
+
+def is_settled(folder: Path, summary: Mapping[str, Any], trials: int) -> bool:
+    """Say whether a run of so many trials came to its very end, the final network included."""
+    told = summary.get("trials")
+    total = told.get("total") if isinstance(told, Mapping) else None
+    return "model" in summary and total == trials and not (folder / CHECKPOINT).exists()
 
 
 class _Course:

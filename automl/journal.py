@@ -6,7 +6,7 @@ import json
 import logging
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from automl.errors import JournalError
 from automl.files import Lines
 
 SCHEMA = 1
+_LARGEST = 1e300  # of a number; NaN is not below it either
 _TAIL = len(',"crc":"01234567"}')
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), check_circular=False).encode
 _log = logging.getLogger("automl")
@@ -118,7 +119,69 @@ def read(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
                     f"{path} has schema {record.get('schema')!r}, this version reads {SCHEMA}: "
                     "use the version of automl that wrote it"
                 )
+            if (wrong := _wrong(record)) is not None:
+                raise JournalError(
+                    f"{path} says at line {number + 1} of {record['event']!r} no {wrong} that automl would write: "
+                    "restore it from a copy, or cut it before that line to go on from there"
+                )
             yield record, end
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and -_LARGEST < value < _LARGEST
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and 0 <= value < _LARGEST
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _are_numbers(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_is_number, value.values()))
+
+
+_KEYS: dict[str, dict[str, Callable[[Any], bool]]] = {  # what an event has to say
+    "study": {"study": _is_object},
+    "started": {"trial": _is_whole, "fidelity": _is_number},
+    "reported": {"trial": _is_whole, "fidelity": _is_number, "metrics": _are_numbers},
+    "finished": {"trial": _is_whole, "seconds": _is_number},
+    "failed": {"trial": _is_whole, "seconds": _is_number, "reason": _is_text},
+    "duplicate": {"of": _is_whole},
+}
+_OTHERS: dict[str, Callable[[Any], bool]] = {  # and may
+    "clock": _is_number,
+    "notes": _is_object,
+    "decisions": _is_object,
+    "changes": _is_object,
+}
+
+
+def _wrong(record: Mapping[str, Any]) -> str | None:
+    """Return the key whose value is no such thing, None where all are; events that are not known say what they like."""
+    keys = _KEYS.get(record["event"])
+    if keys is None:
+        return None
+    for name, fits in keys.items():
+        if not fits(record.get(name)):
+            return name
+    for name, fits in _OTHERS.items():
+        if name in record and not fits(record[name]):
+            return name
+    if record["event"] == "started":
+        if not ("decisions" in record or "changes" in record):
+            return "decisions"
+        if record.get("parent") is not None and not _is_whole(record["parent"]):
+            return "parent"
+    if record["event"] == "failed" and not isinstance(record.get("traceback"), str | None):
+        return "traceback"
+    return None
 
 
 def _parse(line: bytes, number: int | None = None) -> dict[str, Any] | None:

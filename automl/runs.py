@@ -6,7 +6,8 @@ import json
 import os
 import secrets
 import string
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -14,8 +15,8 @@ from typing import Any
 
 from automl import pareto
 from automl.decisions import Architecture
-from automl.errors import BadInput
-from automl.files import make_folder
+from automl.errors import BadInput, JournalError, printable
+from automl.files import make_folder, point
 from automl.journal import decisions_of, read
 from automl.trial import NOTHING, Candidate, Cost, Limit, LogCost, Objective, Report, Trial, best
 
@@ -39,7 +40,7 @@ def create(root: Path, label: str, *, latest: bool = True) -> Path:
         except FileExistsError:
             continue
         if latest:
-            point(root / "latest", path)
+            point(root / "latest", os.path.relpath(path, root))
         return path
 
 
@@ -109,6 +110,15 @@ class Run:
 
     @cached_property
     def _told(self) -> tuple[list[Trial], list[Trial], int]:
+        try:
+            return self._tell()
+        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+            raise JournalError(
+                f"{self.directory / 'journal.jsonl'} tells of trials what cannot be ({type(error).__name__}: "
+                f"{printable(str(error))[:100]}): restore it from a copy"
+            ) from error
+
+    def _tell(self) -> tuple[list[Trial], list[Trial], int]:
         running: dict[int, Trial] = {}
         told: list[Trial] = []
         numbered: dict[int, Trial] = {}
@@ -143,18 +153,30 @@ class Run:
     @property
     def objectives(self) -> tuple[Objective, ...]:
         found = self.heading.get("objectives", [{"metric": "accuracy"}])
-        return tuple(
-            Objective(
-                one["metric"],
-                one.get("goal", "max"),
-                tuple((Cost if "target" in cost else LogCost)(**cost) for cost in one.get("costs", ())),
+        with self._of_the_heading():
+            return tuple(
+                Objective(
+                    one["metric"],
+                    one.get("goal", "max"),
+                    tuple((Cost if "target" in cost else LogCost)(**cost) for cost in one.get("costs", ())),
+                )
+                for one in found
             )
-            for one in found
-        )
 
     @property
     def limits(self) -> tuple[Limit, ...]:
-        return tuple(Limit(**values) for values in self.heading.get("limits", ()))
+        with self._of_the_heading():
+            return tuple(Limit(**values) for values in self.heading.get("limits", ()))
+
+    @contextmanager
+    def _of_the_heading(self) -> Iterator[None]:
+        try:
+            yield
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise JournalError(
+                f"{self.directory / 'journal.jsonl'} does not say at line 1 what was searched for "
+                f"({type(error).__name__}: {printable(str(error))[:100]}): restore it from a copy"
+            ) from error
 
     @property
     def trials(self) -> list[Trial]:
@@ -184,14 +206,3 @@ class Run:
         """The content of summary.json; empty where there is none yet."""
         path = self.directory / "summary.json"
         return read_json(path) if path.exists() else {}
-
-
-def point(link: Path, target: Path) -> None:
-    """Have a symbolic link point to the newest run, replaced at once; a file system without links goes without."""
-    aside = link.with_name(f".latest.{os.getpid()}")
-    try:
-        aside.unlink(missing_ok=True)
-        aside.symlink_to(os.path.relpath(target, link.parent))
-        aside.replace(link)
-    except OSError:
-        aside.unlink(missing_ok=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 from automl.checkpoint import Checkpoint
 from automl.errors import BadInput
+from automl.files import remove_file
 
 KEPT = 2  # the newest ones
 _log = logging.getLogger("automl")
@@ -54,7 +55,7 @@ class Snapshots:
         }
         Checkpoint(state.tensors, facts).save(self.folder / f"{snapshot.lines:09d}.safetensors")
         for old in self._paths()[:-KEPT]:
-            old.unlink(missing_ok=True)
+            remove_file(old)
         self._last = time.monotonic()
 
     def latest(self, size: int) -> Snapshot | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from automl import runs, trust
 from automl.config import command as typed
 from automl.errors import BadInput, printable
-from automl.files import make_folder, write_json
+from automl.files import make_folder, point, write_json
 
 SCHEMA = 1
 
@@ -116,7 +117,7 @@ class Sweep:
         while path.exists():  # what was left of a job that was killed at once
             path = path.with_name(f"{path.name}-again")
         make_folder(path)
-        runs.point(self._root / "latest", path)
+        point(self._root / "latest", os.path.relpath(path, self._root))
         self.jobs[number]["folder"] = path.name
         self._write()
         return path

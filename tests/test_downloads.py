@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import io
 import tarfile
@@ -204,6 +205,23 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
         zipped.writestr("zeros", bytes(1001))
     with pytest.raises(BadInput, match="would take 1,001 bytes"):
         unpack(tmp_path / "bomb.zip", tmp_path / "out")
+
+
+def test_a_disk_that_fills_up_while_unpacking_is_said_and_leaves_nothing(tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "good.zip", "w") as zipped:
+        zipped.writestr("file", b"x")
+    unpack(tmp_path / "good.zip", tmp_path / "out")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(zipfile.ZipFile, "extractall", full)
+    with pytest.raises(StorageError, match="out could not be written: No space left"):
+        unpack(tmp_path / "good.zip", tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["good.zip", "out"]
+    assert (tmp_path / "out" / "file").read_bytes() == b"x"
+    with pytest.raises(StorageError, match="could not be written"):
+        unpack(tmp_path / "good.zip", tmp_path / "good.zip" / "out")
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x05\x06 almost a zip", b"\x1f\x8b\x08\x00 almost gzip"])

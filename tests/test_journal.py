@@ -211,8 +211,8 @@ def test_no_number_is_written_that_json_has_not(tmp_path, value):
 def test_any_text_comes_back(tmp_path, text):
     journal = Journal(tmp_path / "journal.jsonl", {})
     journal.open()
-    journal.append({"event": "failed", "reason": text})
-    journal.append({"event": "failed", "reason": "next"})
+    journal.append({"event": "failed", "trial": 0, "seconds": 0.0, "reason": text})
+    journal.append({"event": "failed", "trial": 1, "seconds": 0.0, "reason": "next"})
     journal.close()
     assert [record["reason"] for record, _ in journal.events()] == [text, "next"]
 
@@ -234,6 +234,7 @@ def test_a_second_lies_between_two_syncs(tmp_path, monkeypatch):
     monkeypatch.setattr(files.time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(files, "sync", lambda descriptor: syncs.append(clock[0]))
     lines = files.Lines(tmp_path / "lines")
+    syncs.clear()  # of its folder
     for tick in range(100):
         clock[0] = tick / 10
         lines.append(b"{}\n")

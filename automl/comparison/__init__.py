@@ -15,7 +15,7 @@ from automl.comparison.references import bibliography
 from automl.comparison.tables import Row, as_csv, as_markdown, as_tex, best_of
 from automl.config import command
 from automl.errors import AutoMLError, BadInput, StorageError, printable
-from automl.files import write_text, write_whole
+from automl.files import make_folders, write_text, write_whole
 from automl.runs import is_run, read_json
 
 FEW = 5  # seeds below which chance and merit cannot be told apart
@@ -135,9 +135,10 @@ def _write(
     commands: Sequence[str],
 ) -> None:
     try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"cannot make the folder {out}: {error.strerror}; give another one by --out DIR") from error
+        make_folders(out)
+    except StorageError as error:
+        reason = getattr(error.__cause__, "strerror", error)
+        raise StorageError(f"cannot make the folder {out}: {reason}; give another one by --out DIR") from error
     for name, drawn in (("curves", figures.curves(found)), ("ranks", figures.diagrams(found))):
         for kind, data in drawn.items():
             write_whole(out / f"{name}.{kind}", data)

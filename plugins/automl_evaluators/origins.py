@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from automl import Origin, Task, Trainer, TrialFailed, measure
+from automl.files import make_folders, remove_folder, write_json
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -96,7 +97,7 @@ class Origins:
         _log.info("the network that is made smaller is trained first")
         checkpoint = None if path is None else path.with_suffix("")
         if checkpoint is not None:
-            checkpoint.mkdir(parents=True, exist_ok=True)
+            make_folders(checkpoint)
         network = inner.fit(architecture, self._seed, checkpoint=checkpoint)
         if path is not None and form is not None and checkpoint is not None:
             _keep(network, path, form, checkpoint)
@@ -115,11 +116,8 @@ def settings(trainer: Trainer) -> dict[str, Any]:
 
 
 def _keep(network: Any, path: Path, form: Path, checkpoint: Path) -> None:
-    import shutil
-
     from automl.deploy import save_weights
-    from automl.files import write_json
 
     write_json(form, dict(getattr(network, "automl_form", {})))
     save_weights(network, path)
-    shutil.rmtree(checkpoint, ignore_errors=True)
+    remove_folder(checkpoint)

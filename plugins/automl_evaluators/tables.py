@@ -21,6 +21,7 @@ from automl.errors import printable
 Array = np.ndarray[Any, np.dtype[Any]]
 
 DECISIONS = tuple(f"edge{edge}.op" for edge in ("01", "02", "12", "03", "13", "23"))
+_ZIPS = (zlib.error, zipfile.BadZipFile)
 CELLS = 5 ** len(DECISIONS)
 
 
@@ -78,7 +79,7 @@ def reading(path: Path) -> Iterator[None]:
     """Turn whatever goes wrong in reading a file into BadInput."""
     try:
         yield
-    except (OSError, EOFError, ValueError, KeyError, IndexError, zlib.error, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, LookupError, MemoryError, NotImplementedError, *_ZIPS) as error:
         said = " ".join(str(error).split())[:150]
         raise BadInput(f"{printable(str(path))} is cut short or damaged ({printable(said)}): fetch it anew") from error
 

@@ -31,6 +31,10 @@ def read_npz(path: Path, classes: tuple[str, ...]) -> Data:
                 held = ", ".join(map(printable, file.files[:8])) or "nothing"
                 raise BadInput(f"{path} holds {held}, but no {' or '.join(missing)}: name its arrays {KEYS}")
             found = [tuple(_plain(path, file, key) for key in pair) for pair in pairs if set(pair) <= set(file.files)]
+    except MemoryError as error:
+        raise BadInput(
+            f"{path} announces more than the memory holds ({printable(str(error))}): save it anew"
+        ) from error
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         raise BadInput(f"{path} cannot be read as an npz file: {printable(str(error))}") from error
     stretch = _stretch(path, [images for images, _ in found])

@@ -1,6 +1,7 @@
 """Data sets in the four IDX files of MNIST (LeCun et al., 1998), each in gzip or not, as its content says."""
 
 import gzip
+import math
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,14 +83,15 @@ class IDX(Task):
         try:
             with _open(path) as file:
                 dimensions = magic & 0xFF
-                header = np.frombuffer(_exactly(file, 4 + 4 * dimensions), ">u4")
+                start = _exactly(file, 4 + 4 * dimensions)
+                header = np.frombuffer(start[: len(start) // 4 * 4], ">u4")
                 if len(header) < 1 + dimensions or header[0] != magic:
                     found = f"{header[0]:#x}" if len(header) else "nothing"
                     raise self._damaged(path, f"the magic number {magic:#x}", found)
                 shape = [int(size) for size in header[1:]]
-                size = int(np.prod(shape, dtype=object))
-                if size > LARGEST:
-                    raise self._damaged(path, f"at most {LARGEST:,} bytes", f"{size:,} announced")
+                size = math.prod(shape)
+                if (announced := math.prod(max(1, side) for side in shape)) > LARGEST:  # none of them is too large
+                    raise self._damaged(path, f"at most {LARGEST:,} bytes", f"{announced:,} announced")
                 values = np.frombuffer(_exactly(file, size), np.uint8)
                 if len(values) < size:
                     what = "images" + f" of {shape[1]} x {shape[2]}" if dimensions == 3 else "labels"

@@ -8,6 +8,7 @@ import shlex
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,6 +25,8 @@ from automl_trackers.sheet import Sheet
 from automl_trackers.shrinking import shrinking
 
 if TYPE_CHECKING:
+    import jinja2
+
     from automl.study import Study
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -58,9 +61,20 @@ class HTMLReport:
 
 def page(run: Run, rows: int = 1_000) -> str:
     """Return the report of a run as HTML."""
+    style, script = ((_TEMPLATES / name).read_text() for name in ("style.css", "script.js"))
+    return _template().render(
+        style=Markup(style),  # noqa: S704 - a file of this package
+        script=Markup(script),  # noqa: S704 - a file of this package
+        policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        "img-src data:; base-uri 'none'; form-action 'none'",
+        **_contents(run, rows),
+    )
+
+
+@cache
+def _template() -> jinja2.Template:
     import jinja2
 
-    style, script = ((_TEMPLATES / name).read_text() for name in ("style.css", "script.js"))
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -70,13 +84,7 @@ def page(run: Run, rows: int = 1_000) -> str:
         finalize=lambda value: value if isinstance(value, Markup) else shown(value, 20_000),
     )
     environment.filters["short"] = short
-    return environment.get_template("report.html.j2").render(
-        style=Markup(style),  # noqa: S704 - a file of this package
-        script=Markup(script),  # noqa: S704 - a file of this package
-        policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
-        "img-src data:; base-uri 'none'; form-action 'none'",
-        **_contents(run, rows),
-    )
+    return environment.get_template("report.html.j2")
 
 
 def _hash(text: str) -> str:

@@ -8,6 +8,7 @@ import os
 import shutil
 import tarfile
 import threading
+import zipfile
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -239,8 +240,9 @@ def test_a_wrong_checksum_of_gzip_is_found(idx):
         MNIST(root=str(idx)).load()
 
 
-def test_a_header_that_announces_too_much_takes_no_memory(idx):
-    header = np.array([0x803, 2**31, 2**15, 2**15], ">u4").tobytes()
+@pytest.mark.parametrize("shape", [(2**31, 2**15, 2**15), (0, 2**32 - 1, 2**32 - 1)])
+def test_a_header_that_announces_too_much_takes_no_memory(idx, shape):
+    header = np.array([0x803, *shape], ">u4").tobytes()
     (idx / IDX_FILES["train images"]).write_bytes(header)
     with pytest.raises(BadInput, match="at most 4,294,967,296 bytes"):
         MNIST(root=str(idx)).load()
@@ -505,6 +507,21 @@ def test_a_damaged_npz_file_is_refused(tmp_path, content):
     for root in (tmp_path, tmp_path / "data.npz"):
         with pytest.raises(BadInput, match="cannot be read as an npz file"):
             CIFAR10(root=str(root)).load()
+
+
+def test_an_npz_file_that_announces_a_terabyte_is_refused(tmp_path):
+    header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (1099511627776,), }\n"
+    with zipfile.ZipFile(tmp_path / "data.npz", "w") as file:
+        for name in ("x_train", "y_train"):
+            file.writestr(f"{name}.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    with pytest.raises(BadInput, match=r"announces more than the memory holds|cannot be read as an npz file"):
+        CIFAR10(root=str(tmp_path / "data.npz")).load()
+
+
+def test_an_idx_header_of_half_a_number_is_refused(idx):
+    (idx / IDX_FILES["train images"]).write_bytes(b"\x00\x00\x08\x03\x00")
+    with pytest.raises(BadInput, match="is damaged"):
+        MNIST(root=str(idx)).load()
 
 
 def test_an_npz_file_cut_anywhere_is_refused(tmp_path):
