@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 
 from automl.distributions import OURS
-from automl.errors import BadInput, near_miss, printable
-from automl.files import write_text
+from automl.errors import BadInput, StorageError, near_miss, printable
+from automl.files import make_folders, write_text
 from automl.plugins import KINDS, Kind, Registry, plural
 
 TEMPLATES = Path(__file__).parent / "templates" / "plugin"
@@ -65,11 +65,16 @@ def new_plugin(name: str, kind: str, place: Path, registry: Registry) -> Path:
     }.items():
         file = folder / path
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise BadInput(f"{folder} cannot be written: {error.strerror}; give another place") from error
-        write_text(file, "" if template is None else _filled(template, values))
+            make_folders(file.parent)
+            write_text(file, "" if template is None else _filled(template, values))
+        except StorageError as error:
+            raise BadInput(f"{folder} cannot be written: {_reason(error)}; give another place") from error
     return folder
+
+
+def _reason(error: StorageError) -> str:
+    cause = error.__cause__
+    return (isinstance(cause, OSError) and cause.strerror) or str(cause)
 
 
 def command(name: str, kind: Kind) -> str:

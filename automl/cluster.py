@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Literal
 from automl import allotment
 from automl.errors import BadInput, printable
 from automl.evaluator import Evaluator
-from automl.files import write_text
+from automl.files import remove_file, write_text
 from automl.strategy import Strategy
 from automl.worker import Answer, Desk
 from automl.workers import Death, Worker, Workers
@@ -210,7 +210,7 @@ class Ray(Workers):
                         "nodes share by runs=DIR, or type executor=processes for the workers of this machine"
                     )
         finally:
-            file.unlink(missing_ok=True)
+            remove_file(file)
 
     def _described(self) -> str:
         counted = Counter(self._nodes[node]["NodeManagerAddress"] for node in self._seen_by.values())

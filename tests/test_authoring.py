@@ -81,5 +81,5 @@ def test_a_folder_that_exists_is_left_as_it_is(tmp_path):
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(BadInput, match="automl-own cannot be written: Not a directory"):
+    with pytest.raises(BadInput, match="automl-own cannot be written: File exists"):
         new_plugin("own", "space", tmp_path / "file", REGISTRY)

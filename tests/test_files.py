@@ -313,9 +313,11 @@ CHANGES |= {"torch.save", "onnx.save", "np.save", "np.savez", "save_file", "logg
 ELSEWHERE = {
     "automl/files.py": "the seam",
     "automl/downloads.py": "into the user's cache, checked and moved into place",
-    "automl/testing.py": "into a temporary folder",
+    "automl/testing/strategies.py": "into a temporary folder",
+    "automl/testing/trackers.py": "into a temporary folder",
     "automl/int8.py": "into a temporary folder, for a library that only takes files",
     "automl/cli.py": "os.devnull, once nobody reads any more",
+    "plugins/automl_trackers/tensorboard_events.py": "by TensorBoard's own writer, and what that left is removed",
 }
 
 
