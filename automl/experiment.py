@@ -88,7 +88,7 @@ class Experiment:
         self.heading: dict[str, Any] = {
             "space": configs.compressed(plain, written.get("compressor")),
             **{kind: written[kind] for kind in ("strategy", "evaluator", "task")},
-            "executor": {key: value for key, value in written.get("executor", {}).items() if key != "hours"},
+            "executor": {key: value for key, value in (written.get("executor") or {}).items() if key != "hours"},
             "objectives": [asdict(objective) for objective in self.objectives],
             "limits": [asdict(limit) for limit in self.limits],
             "seed": self.seed,
