@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _TEXT = re.compile(r"(runs|space\.target|.*\.(root|path|file|weights|run|table|storage))$")  # keys whose value is text
 _LARGEST = 1_000_000  # bytes of a config file
 _GROUPS = ("space", "strategy", "evaluator", "task", "objective")  # which every run has
+_OPTIONAL = ("executor", "retrain", "compressor")
 _ELSEWHERE = re.compile(r"\$\{(?!oc\.env:[\w, ./-]*\})")  # what takes its value from more than the environment
 _OF_KEY = re.compile(r"\$\{(?:oc\.env:[\w, ./-]*|([\w.-]+))\}")
 _TAKEN = 10  # at most, in one text and of such texts in a file
@@ -108,6 +109,9 @@ def read(path: Path) -> DictConfig:
         raise BadInput(f"{path} is no config of a run: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(values, dict) or not all(isinstance(values.get(group), dict) for group in _GROUPS):
         raise BadInput(f"{path} is no config of a run: it lacks {', '.join(_GROUPS[:-1])} or {_GROUPS[-1]}")
+    for group in _OPTIONAL:
+        if not isinstance(values.get(group), dict | None):
+            raise BadInput(f"{path} is no config of a run: its {group} has no settings")
     _refuse_expanding(path, values)
     try:
         config = OmegaConf.create(values)

@@ -98,7 +98,7 @@ class Experiment:
             "space": configs.compressed(plain, written.get("compressor")),
             **{kind: written[kind] for kind in ("strategy", "evaluator", "task")},
             "executor": {
-                key: value for key, value in written.get("executor", {}).items() if key not in self.executor.open
+                key: value for key, value in (written.get("executor") or {}).items() if key not in self.executor.open
             },
             "objectives": [asdict(objective) for objective in self.objectives],
             "limits": [asdict(limit) for limit in self.limits],
