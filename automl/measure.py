@@ -121,15 +121,24 @@ def at_rest(model: Module) -> Iterator[Module]:
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds of one run: the median, and the spread from the tenth to the ninetieth percentile."""
+    """Milliseconds of one run: the median, and the spread from the tenth to the ninetieth percentile.
+
+    ``threads`` is None where only the device knows.
+    """
 
     median_ms: float
     p10_ms: float
     p90_ms: float
     runs: int
-    threads: int
+    threads: int | None
     batch: int
     runtime: str
+
+    def describe(self) -> str:
+        """Return how it was measured: runtime, threads, batch and runs."""
+        threads = [] if self.threads is None else [f"{self.threads} thread{'s' * (self.threads != 1)}"]
+        runs = f"{self.runs} run{'s' * (self.runs != 1)}"
+        return ", ".join([self.runtime, *threads, f"batch {self.batch}", runs])
 
 
 def torch_latency(
@@ -166,15 +175,34 @@ def onnx_latency(
     batch: int = 1,
     warm_up: int = 5,
 ) -> Latency:
-    """Time the bytes of an ONNX file in onnxruntime: at most so many runs and seconds, after ``warm_up`` unseen."""
+    """Time the bytes of an ONNX file in onnxruntime: at most so many runs and seconds, after ``warm_up`` unseen.
+
+    The image is of channels x height x width; a file of several inputs tells the shapes of its own.
+    """
+    return onnx_timer(model, image, threads=threads, batch=batch)(runs, seconds, warm_up)
+
+
+def onnx_timer(
+    model: bytes, image: tuple[int, int, int], *, threads: int = 1, batch: int = 1
+) -> Callable[[int, float, int], Latency]:
+    """Return what times the bytes of an ONNX file as ``onnx_latency`` does, by runs, seconds and warm-up."""
     import numpy as np
     import onnxruntime
 
     session = onnx_session(model, threads=threads)
-    images = np.random.default_rng(0).random((batch, *image), dtype=np.float32)
-    given = {session.get_inputs()[0].name: images}
-    times = _time(lambda: session.run(None, given), runs, seconds, warm_up)
-    return Latency(*times, threads, batch, f"onnxruntime {onnxruntime.__version__}")
+    rng = np.random.default_rng(0)
+    given = {
+        value.name: rng.random([side if isinstance(side, int) else batch for side in value.shape], dtype=np.float32)
+        for value in session.get_inputs()
+    }
+    if len(given) == 1 and not all(isinstance(side, int) for side in session.get_inputs()[0].shape):
+        given = {name: rng.random((batch, *image), dtype=np.float32) for name in given}
+
+    def take(runs: int, seconds: float, warm_up: int) -> Latency:
+        times = _time(lambda: session.run(None, given), runs, seconds, warm_up)
+        return Latency(*times, threads, batch, f"onnxruntime {onnxruntime.__version__}")
+
+    return take
 
 
 def onnx_session(model: bytes, threads: int = 0) -> Any:

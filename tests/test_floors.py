@@ -19,8 +19,8 @@ FLOORS = [
     {"evaluator", "compressor"},
     {"journal", "known", "plugins", "executor", "watching", "notebook"},
     {"study", "runs", "deploy", "config", "explain", "layers"},
-    {"testing", "final", "sweeps", "int8"},
-    {"experiment", "comparison", "compression", "measuring", "exporting"},
+    {"testing", "final", "sweeps", "int8", "device"},
+    {"experiment", "comparison", "compression", "measuring", "exporting", "latency"},
     {"cli"},
     {"__main__"},
 ]
