@@ -85,7 +85,7 @@ class Here(Device):
         A machine is not equally busy at all times, and what others do on it is to have no part in what is compared.
         """
         timers = {
-            name: measure.onnx_timer(model, image, threads=self.threads, batch=self.batch)
+            name: measure.onnx_timer(model, image, threads=self.threads, batch=self.batch, alone=True)
             for name, model in models.items()
         }
         rounds = [{name: take(10, 0.2, 2).median_ms for name, take in timers.items()} for _ in range(_ROUNDS)]

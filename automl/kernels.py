@@ -101,7 +101,9 @@ class _Alone(nn.Module):
         if not isinstance(leaf, _Weight):
             return leaf
         name = f"weight{len(list(self.buffers()))}"
-        self.register_buffer(name, torch.rand(leaf.shape).to(leaf.dtype))
+        # of a size that keeps the maps of a deep network as large as they are: denormal numbers take longer
+        weight = torch.randn(leaf.shape) / math.sqrt(math.prod(leaf.shape[1:])) if len(leaf.shape) > 1 else None
+        self.register_buffer(name, (torch.rand(leaf.shape) + 0.5 if weight is None else weight).to(leaf.dtype))
         return _Own(name)
 
     def forward(self, *given: Tensor) -> Any:

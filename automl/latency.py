@@ -72,7 +72,7 @@ def timed_run(
         latency = measure.torch_latency(
             network, shape, runs=200, seconds=2.0, threads=device.threads, batch=device.batch
         )
-        return Timed(folder.name, None, "this machine", latency)
+        return Timed(folder.resolve().name, None, device.identity["device"], latency)
     name, command = ("model.int8.onnx", "export --int8") if int8 else ("model.onnx", "export")
     file = folder / name
     try:
@@ -82,7 +82,7 @@ def timed_run(
         raise BadInput(f"{file} cannot be read ({error.strerror}): type {made}, which writes it") from error
     device.check()
     try:
-        return Timed(folder.name, file, device.describe(), device.time(model, shape))
+        return Timed(folder.resolve().name, file, device.identity["device"], device.time(model, shape))
     except BadInput:
         raise
     except Exception as error:  # onnxruntime's own kinds derive from Exception
