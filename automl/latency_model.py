@@ -125,7 +125,7 @@ class Model:
         shares, by_kind = np.zeros((len(networks), len(columns))), np.zeros((len(networks), len(kinds) + 1))
         for row, counts in enumerate(networks):
             whole = self.sum(counts)
-            for name, number in (*counts.items(), (CALL, 1)):
+            for name, number in sorted({**counts, CALL: 1}.items()):
                 share = number * self.milliseconds.get(name, 0.0) / whole
                 if name in columns:
                     shares[row, columns[name]] = share

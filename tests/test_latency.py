@@ -156,7 +156,7 @@ def test_it_learns_by_which_factor_kernels_of_each_kind_are_off():
 
 
 def test_it_does_with_no_networks_and_with_few_by_one_factor():
-    milliseconds, drawn, taken = machine(np.random.default_rng(1), 3)
+    milliseconds, drawn, _ = machine(np.random.default_rng(1), 3)
     assert Model(milliseconds, [], []).predict(drawn[0]) == pytest.approx(Model(milliseconds, [], []).sum(drawn[0]))
     model = Model(milliseconds, drawn, [2 * Model(milliseconds, [], []).sum(counts) for counts in drawn])
     assert model.predict({"a: 0": 1}) == pytest.approx(2 * (milliseconds["a: 0"] + 0.05))
