@@ -91,6 +91,7 @@ def build(
     device = devices.build(values.get("device"))
     device.check()
     space, task, settings = measuring.described(words, values, registry, image, classes, seed)
+    space.check(task)
     drawn = _drawn(space, task, networks, device.batch, seed, say)
     known: dict[str, Kernel] = {one.kernel.name: one.kernel for network in drawn for one in network.placed}
     say(f"{len(known)} kernels are exported")

@@ -123,11 +123,11 @@ def measured_space(
         space.check(task)
         architectures, chosen = _choose(space, seed)
         with _fitting(task, batch):
-            built = [(architecture, built(space, architecture, task, seed)) for architecture in architectures]
+            made = [(architecture, built(space, architecture, task, seed)) for architecture in architectures]
     except (BadInput, TrialFailed) as error:
         raise BadInput(f"{error}{whence if 'image' in str(error) else ''}") from error
     networks = [
-        _measured(network, architecture.to_json(), task, batch, threads, timed) for architecture, network in built
+        _measured(network, architecture.to_json(), task, batch, threads, timed) for architecture, network in made
     ]
     return Measurement(*names(settings), chosen, task.input, task.outputs, batch, threads, networks)
 
