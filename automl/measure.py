@@ -177,7 +177,7 @@ def onnx_latency(
 ) -> Latency:
     """Time the bytes of an ONNX file in onnxruntime: at most so many runs and seconds, after ``warm_up`` unseen.
 
-    The image is of channels x height x width; a file of several inputs tells the shapes of its own.
+    The image is of channels x height x width, where the file does not say what its inputs are.
     """
     return onnx_timer(model, image, threads=threads, batch=batch)(runs, seconds, warm_up)
 
@@ -194,12 +194,11 @@ def onnx_timer(
 
     session = onnx_session(model, threads=threads)
     rng = np.random.default_rng(0)
-    given = {
-        value.name: rng.random([side if isinstance(side, int) else batch for side in value.shape], dtype=np.float32)
-        for value in session.get_inputs()
-    }
-    if len(given) == 1 and not all(isinstance(side, int) for side in session.get_inputs()[0].shape):
-        given = {name: rng.random((batch, *image), dtype=np.float32) for name in given}
+    whole = (batch, *image)
+    given = {}
+    for value in session.get_inputs():
+        sides = [side if isinstance(side, int) else whole[place] for place, side in enumerate(value.shape)]
+        given[value.name] = rng.random(sides, dtype=np.float32)
 
     def take(runs: int, seconds: float, warm_up: int) -> Latency:
         clock = time.thread_time_ns if alone and threads == 1 else time.perf_counter_ns

@@ -156,6 +156,12 @@ def test_what_a_measurement_rests_on_is_told_without_the_commands_words():
     assert Here().time(exported(network(), TASK), TASK.input, runs=5).threads == 1
 
 
+def test_a_file_that_onnxruntime_does_not_run_is_told_in_a_sentence():
+    for work in (lambda: Here().time(b"no model", (1, 4, 4)), lambda: Here().quietest({"a kernel": b"x"}, (1, 4, 4))):
+        with pytest.raises(BadInput, match=r"^onnxruntime does not run (the network|a kernel) \("):
+            work()
+
+
 # the command line
 
 

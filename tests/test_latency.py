@@ -131,6 +131,25 @@ def test_kernels_of_every_small_space_can_be_replayed():
             one.kernel.module().eval()(*[torch.rand(shape) for shape in one.kernel.shapes])
 
 
+class Zeroes(nn.Module):
+    """Adds zeros of the shape of what it is given, as an operation that does nothing may."""
+
+    def forward(self, x):
+        return (x + torch.zeros_like(x)).mean((2, 3))
+
+
+def test_a_map_of_one_number_is_timed_and_put_together_like_any_other():
+    placed = cut(Zeroes(), IMAGE)
+    assert [one.kernel.kind for one in placed] == ["zeros_like", "add", "mean"]
+    files = Files()
+    files.add([one.kernel for one in placed])
+    models = {one.kernel.name: files.alone(one.kernel) for one in placed}
+    assert min(Here().quietest(models, (1, 1, 1)).values()) > 0
+    given = np.random.default_rng(0).random((1, *IMAGE), dtype=np.float32)
+    (found,) = onnx_session(files.network(placed), 1).run(None, {"images": given})
+    assert np.allclose(found.ravel(), given.mean((0, 2, 3)), atol=1e-6)
+
+
 # what predicts
 
 
