@@ -86,8 +86,8 @@ def build(
 
     So many different networks are drawn by the seed, of which one in four is held out. Their kernels are timed alone,
     and the networks, put together from the kernels, whole: exporting each would take many times as long. One is
-    exported as it would be shipped, too, and compared. What goes on is told by ``say``, a line each. Raises BadInput for
-    what does not fit.
+    exported as it would be shipped, too, and compared. What goes on is told by ``say``, a line each. Raises BadInput
+    for what does not fit.
     """
     if networks < LEAST:
         raise BadInput(f"--networks {networks} is too few to fit and to judge by: give at least {LEAST}")
