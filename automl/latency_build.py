@@ -24,6 +24,8 @@ from automl.plugins import Registry, check
 from automl.prediction import time_kernels
 
 if TYPE_CHECKING:
+    from torch.nn import Module
+
     from automl.space import Space
 
 LEAST = 8  # networks
@@ -39,6 +41,7 @@ class Built:
     judged: Accuracy
     alone: Accuracy  # the sum of the kernels, times one factor
     counted: Accuracy  # by multiply-adds alone, a straight line
+    shipped: float  # how many times as long a network takes that is exported as it is shipped, one that was held out
 
     def as_json(self) -> str:
         """Return the figures as one JSON object."""
@@ -49,6 +52,7 @@ class Built:
             "image": self.table.image,
             "kernels": len(self.table.operations) - 1,
             "networks": len(self.table.networks),
+            "shipped_by_put_together": self.shipped,
             **{name: asdict(figure) for name, figure in figures.items()},
         }
         return json.dumps(whole, ensure_ascii=False)
@@ -64,6 +68,8 @@ class Built:
                 f"Predicted: {self.judged.describe()}, from the {networks - self.judged.networks} others",
                 f"  their kernels' sum by one factor {self.alone.mape:.1%}, Spearman {self.alone.spearman:.3f}; "
                 f"by multiply-adds alone {self.counted.mape:.1%}, {self.counted.spearman:.3f}",
+                f"Networks are put together from kernels; one exported as it is shipped takes {self.shipped:.2f} times "
+                "as long",
             ]
         )
 
@@ -78,9 +84,10 @@ def build(
 ) -> Built:
     """Make a table for the space, the images and the device that the words of a search describe.
 
-    So many different networks are drawn by the seed, of which one in four is held out. Their kernels are timed alone;
-    networks to learn from are put together from the kernels, those held out are exported as they would be shipped. What
-    goes on is told by ``say``, a line each. Raises BadInput for what does not fit.
+    So many different networks are drawn by the seed, of which one in four is held out. Their kernels are timed alone,
+    and the networks, put together from the kernels, whole: exporting each would take many times as long. One is
+    exported as it would be shipped, too, and compared. What goes on is told by ``say``, a line each. Raises BadInput
+    for what does not fit.
     """
     if networks < LEAST:
         raise BadInput(f"--networks {networks} is too few to fit and to judge by: give at least {LEAST}")
@@ -92,24 +99,26 @@ def build(
     device.check()
     space, task, settings = measuring.described(words, values, registry, image, classes, seed)
     space.check(task)
-    drawn = _drawn(space, task, networks, device.batch, seed, say)
-    known: dict[str, Kernel] = {one.kernel.name: one.kernel for network in drawn for one in network.placed}
-    say(f"{len(known)} kernels are exported")
+    say(f"{networks} networks are drawn")
+    drawn, last = _drawn(space, task, networks, device.batch, seed)
+    known: dict[str, Kernel] = {one.kernel.name: one.kernel for placed in drawn for one in placed}
+    say(f"{len(known)} kernels and one network are exported")
     files = Files()
     files.add(list(known.values()))
+    shipped = exported(last, task)
     say(f"{len(known)} kernels are timed on {device.describe()}")
     call = device.quietest({CALL: nothing()}, (1, 1, 1))[CALL]
     operations = {CALL: call, **time_kernels(known, files, device, call)}
     say(f"{len(drawn)} networks are timed")
-    models = {str(place): network.shipped or files.network(network.placed) for place, network in enumerate(drawn)}
-    taken = device.quietest(models, task.input)
+    models = {str(place): files.network(placed) for place, placed in enumerate(drawn)}
+    taken = device.quietest({**models, "shipped": shipped}, task.input)
     whole = [
-        Network(dict(counts(network.placed)), taken[str(place)], network.shipped is not None)
-        for place, network in enumerate(drawn)
+        Network(dict(counts(placed)), taken[str(place)], place % _HELD == _HELD - 1)
+        for place, placed in enumerate(drawn)
     ]
-    name = measuring.names(settings)[0]
-    table = Table("latency_ms", device.identity, task.input, operations, whole, name)
-    return _judged(table, {name: kernel.multiply_adds for name, kernel in known.items()})
+    table = Table("latency_ms", device.identity, task.input, operations, whole, measuring.names(settings)[0])
+    ratio = taken["shipped"] / taken[str(len(drawn) - 1)]
+    return _judged(table, {name: kernel.multiply_adds for name, kernel in known.items()}, ratio)
 
 
 def nothing() -> bytes:
@@ -123,24 +132,15 @@ def nothing() -> bytes:
     return data
 
 
-@dataclass(frozen=True)
-class _Drawn:
-    """A network by its kernels and, where it is held out, its file as it would be shipped."""
+def _drawn(space: Space[Any], task: Any, networks: int, batch: int, seed: int) -> tuple[list[list[Placed]], Module]:
+    """Draw networks that differ in their kernels, and return them cut, with the last as it is.
 
-    placed: list[Placed]
-    shipped: bytes | None
-
-
-def _drawn(
-    space: Space[Any], task: Any, networks: int, batch: int, seed: int, say: Callable[[str], object]
-) -> list[_Drawn]:
-    """Draw networks that differ in their kernels; raises BadInput where the space has not so many."""
+    Raises BadInput where the space has not so many.
+    """
     rng = random.Random(seed)
-    found: list[_Drawn] = []
+    found: list[list[Placed]] = []
     seen: set[Any] = set()
     for _ in range(_TRIES * networks):
-        if len(found) == networks:
-            return found
         architecture = space.sample(rng)
         if architecture in seen:
             continue
@@ -154,10 +154,9 @@ def _drawn(
         if not placed or form in seen:
             continue
         seen.add(form)
-        held = len(found) % _HELD == _HELD - 1
-        if held:
-            say(f"network {len(found) + 1}/{networks} is exported, to judge by")
-        found.append(_Drawn(placed, exported(network, task) if held else None))
+        found.append(placed)
+        if len(found) == networks:
+            return found, network
     raise BadInput(
         f"this space has only {len(found)} networks of different kernels, or hardly more, and --networks asks for "
         f"{networks}: "
@@ -165,7 +164,7 @@ def _drawn(
     )
 
 
-def _judged(table: Table, multiply_adds: dict[str, int]) -> Built:
+def _judged(table: Table, multiply_adds: dict[str, int], shipped: float) -> Built:
     """Return the table with how well those held out are predicted, and how well by simpler means."""
     import numpy as np
 
@@ -185,4 +184,5 @@ def _judged(table: Table, multiply_adds: dict[str, int]) -> Built:
         judged,
         accuracy([factor * model.sum(one.counts) for one in held], truth),
         accuracy([max(1e-6, float(slope * work(one) + start)) for one in held], truth),
+        shipped,
     )
