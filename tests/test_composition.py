@@ -26,6 +26,7 @@ SMALL = {
     "nasnet": ["space.blocks=1", "space.channels=4", "space.reductions=1"],
     "darts": ["space.cells=1", "space.channels=4"],
     "nasbench201": ["space.cells=1", "space.channels=4"],
+    "metaqnn": ["space.resolution=8", "space.limit=3", "space.filters=[2,4]", "space.widths=[8,4]"],
     "mobilenet_v2": ["space.width=[0.2,0.25,0.3]"],
     "squeezenet": ["space.width=0.1"],
 }
@@ -36,6 +37,7 @@ REFUSED = {  # the pairs that cannot work, and the word that says why; docs/meth
     ("chain", "tabular"): "table nasbench201 holds cells of six edges",
     ("nasnet", "tabular"): "table nasbench201 holds cells of six edges",
     ("darts", "tabular"): "table nasbench201 holds cells of six edges",
+    ("metaqnn", "tabular"): "table nasbench201 holds cells of six edges",
     ("toy", "tabular"): "table nasbench201 holds cells of six edges",
     ("mobilenet_v2", "tabular"): "table nasbench201 holds cells of six edges",
     ("squeezenet", "tabular"): "table nasbench201 holds cells of six edges",

@@ -11,6 +11,7 @@ def automl_spaces() -> Mapping[str, str]:
     return {
         "chain": "automl_spaces.chain:Chain",
         "darts": "automl_spaces.darts:DARTS",
+        "metaqnn": "automl_spaces.metaqnn:MetaQNN",
         "module": "automl_spaces.module:Module",
         "nasbench201": "automl_spaces.nasbench201:NASBench201",
         "nasnet": "automl_spaces.nasnet:NASNet",
