@@ -27,6 +27,8 @@ SMALL = {
     "darts": ["space.cells=1", "space.channels=4"],
     "nasbench201": ["space.cells=1", "space.channels=4"],
     "metaqnn": ["space.resolution=8", "space.limit=3", "space.filters=[2,4]", "space.widths=[8,4]"],
+    "nasrl": ["space.layers=2", "space.filters=[2,4]"],
+    "genetic_cnn": ["space.nodes=[2,3]", "space.filters=[2,4]", "space.hidden=8"],
     "mobilenet_v2": ["space.width=[0.2,0.25,0.3]"],
     "squeezenet": ["space.width=0.1"],
 }
@@ -38,6 +40,8 @@ REFUSED = {  # the pairs that cannot work, and the word that says why; docs/meth
     ("nasnet", "tabular"): "table nasbench201 holds cells of six edges",
     ("darts", "tabular"): "table nasbench201 holds cells of six edges",
     ("metaqnn", "tabular"): "table nasbench201 holds cells of six edges",
+    ("nasrl", "tabular"): "table nasbench201 holds cells of six edges",
+    ("genetic_cnn", "tabular"): "table nasbench201 holds cells of six edges",
     ("toy", "tabular"): "table nasbench201 holds cells of six edges",
     ("mobilenet_v2", "tabular"): "table nasbench201 holds cells of six edges",
     ("squeezenet", "tabular"): "table nasbench201 holds cells of six edges",

@@ -11,10 +11,12 @@ def automl_spaces() -> Mapping[str, str]:
     return {
         "chain": "automl_spaces.chain:Chain",
         "darts": "automl_spaces.darts:DARTS",
+        "genetic_cnn": "automl_spaces.genetic_cnn:GeneticCNN",
         "metaqnn": "automl_spaces.metaqnn:MetaQNN",
         "module": "automl_spaces.module:Module",
         "nasbench201": "automl_spaces.nasbench201:NASBench201",
         "nasnet": "automl_spaces.nasnet:NASNet",
+        "nasrl": "automl_spaces.nasrl:NASRL",
         "run": "automl_spaces.run:Run",
         "spikenas": "automl_spaces.spikenas:Spikenas",
     }

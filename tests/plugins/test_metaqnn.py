@@ -88,10 +88,10 @@ def test_the_published_networks_have_the_published_parameters(text, parameters):
     ("text", "words"),
     [
         ("C(64,3) D(2) SM", r"'D\(2\)' is no layer: write C\(64,3\)"),
-        ("P(2,2) SM", r"layer0\.type pool, but may have one of conv, gap"),
+        ("P(2,2) SM", r"layer0\.type pool, but it must be one of conv, gap"),
         ("C(64,3) P(2,2) P(2,2) SM", r"layer2\.type pool"),
         ("C(64,3) FC(128) SM", r"layer1\.type fc"),
-        ("C(65,3) SM", r"layer0\.filters 65, but may have one of 64, 128"),
+        ("C(65,3) SM", r"layer0\.filters 65, but it must be one of 64, 128"),
         ("C(64,3) GAP GAP SM", r"after C\(64,3\) GAP: leave the rest out"),
         ("C(64,1) " * 13 + "SM", r"space\.limit=12"),
         ("SM", r"layer0\.type stop"),
