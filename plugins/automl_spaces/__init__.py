@@ -11,9 +11,11 @@ def automl_spaces() -> Mapping[str, str]:
     return {
         "chain": "automl_spaces.chain:Chain",
         "darts": "automl_spaces.darts:DARTS",
+        "enas_macro": "automl_spaces.enas_macro:ENASMacro",
         "genetic_cnn": "automl_spaces.genetic_cnn:GeneticCNN",
         "metaqnn": "automl_spaces.metaqnn:MetaQNN",
         "module": "automl_spaces.module:Module",
+        "multi_branch": "automl_spaces.multi_branch:MultiBranch",
         "nasbench201": "automl_spaces.nasbench201:NASBench201",
         "nasnet": "automl_spaces.nasnet:NASNet",
         "nasrl": "automl_spaces.nasrl:NASRL",
