@@ -31,6 +31,7 @@ SMALL = {
     "genetic_cnn": ["space.nodes=[2,3]", "space.filters=[2,4]", "space.hidden=8"],
     "multi_branch": ["space.depth=2", "space.kernels=[1,3]", "space.filters=[2,4]"],
     "enas_macro": ["space.layers=3", "space.channels=4"],
+    "auto_net": ["space.layers=2", "space.units=[4,8]"],
     "mobilenet_v2": ["space.width=[0.2,0.25,0.3]"],
     "squeezenet": ["space.width=0.1"],
 }
@@ -46,6 +47,7 @@ REFUSED = {  # the pairs that cannot work, and the word that says why; docs/meth
     ("genetic_cnn", "tabular"): "table nasbench201 holds cells of six edges",
     ("multi_branch", "tabular"): "table nasbench201 holds cells of six edges",
     ("enas_macro", "tabular"): "table nasbench201 holds cells of six edges",
+    ("auto_net", "tabular"): "table nasbench201 holds cells of six edges",
     ("toy", "tabular"): "table nasbench201 holds cells of six edges",
     ("mobilenet_v2", "tabular"): "table nasbench201 holds cells of six edges",
     ("squeezenet", "tabular"): "table nasbench201 holds cells of six edges",

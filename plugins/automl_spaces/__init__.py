@@ -9,6 +9,7 @@ from automl import hookimpl
 def automl_spaces() -> Mapping[str, str]:
     """Return the spaces by name."""
     return {
+        "auto_net": "automl_spaces.auto_net:AutoNet",
         "chain": "automl_spaces.chain:Chain",
         "darts": "automl_spaces.darts:DARTS",
         "enas_macro": "automl_spaces.enas_macro:ENASMacro",
