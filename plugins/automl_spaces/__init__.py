@@ -21,5 +21,6 @@ def automl_spaces() -> Mapping[str, str]:
         "nasnet": "automl_spaces.nasnet:NASNet",
         "nasrl": "automl_spaces.nasrl:NASRL",
         "run": "automl_spaces.run:Run",
+        "smash": "automl_spaces.smash:SMASH",
         "spikenas": "automl_spaces.spikenas:Spikenas",
     }
