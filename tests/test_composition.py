@@ -33,6 +33,7 @@ SMALL = {
     "enas_macro": ["space.layers=3", "space.channels=4"],
     "auto_net": ["space.layers=2", "space.units=[4,8]"],
     "smash": ["space.blocks=1", "space.layers=1", "space.banks=2", "space.kernels=[1,3]", "space.dilation=1"],
+    "unstructured": ["space.vertices=2", "space.kernel=3", "space.filters=4"],
     "mobilenet_v2": ["space.width=[0.2,0.25,0.3]"],
     "squeezenet": ["space.width=0.1"],
 }
@@ -50,6 +51,7 @@ REFUSED = {  # the pairs that cannot work, and the word that says why; docs/meth
     ("enas_macro", "tabular"): "table nasbench201 holds cells of six edges",
     ("auto_net", "tabular"): "table nasbench201 holds cells of six edges",
     ("smash", "tabular"): "table nasbench201 holds cells of six edges",
+    ("unstructured", "tabular"): "table nasbench201 holds cells of six edges",
     ("toy", "tabular"): "table nasbench201 holds cells of six edges",
     ("mobilenet_v2", "tabular"): "table nasbench201 holds cells of six edges",
     ("squeezenet", "tabular"): "table nasbench201 holds cells of six edges",

@@ -23,4 +23,5 @@ def automl_spaces() -> Mapping[str, str]:
         "run": "automl_spaces.run:Run",
         "smash": "automl_spaces.smash:SMASH",
         "spikenas": "automl_spaces.spikenas:Spikenas",
+        "unstructured": "automl_spaces.unstructured:Unstructured",
     }
