@@ -18,6 +18,7 @@ def automl_spaces() -> Mapping[str, str]:
         "module": "automl_spaces.module:Module",
         "multi_branch": "automl_spaces.multi_branch:MultiBranch",
         "nasbench201": "automl_spaces.nasbench201:NASBench201",
+        "nasbot": "automl_spaces.nasbot:NASBOT",
         "nasnet": "automl_spaces.nasnet:NASNet",
         "nasrl": "automl_spaces.nasrl:NASRL",
         "run": "automl_spaces.run:Run",
