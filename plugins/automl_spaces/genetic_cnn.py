@@ -27,14 +27,15 @@ class GeneticCNN(Space[Stages]):
     without edges has these two convolutions alone. A pool of 2 x 2 ends each stage. The head has ``hidden`` units and
     ``dropout``.
 
-    Stages are what a crossover exchanges. The paper searches with ``filters=[8,16,32]`` on CIFAR-10, and with
-    ``nodes=[3,5]`` on MNIST, and trains what it finds at 64 filters and more.
+    Stages are what a crossover exchanges. ``width`` multiplies the filters. The paper searches with
+    ``filters=[8,16,32]`` on CIFAR-10, and with ``nodes=[3,5]`` on MNIST, and trains what it finds with many more.
     """
 
     nodes: tuple[Annotated[int, Ge(1)], ...] = (3, 4, 5)
     filters: tuple[Annotated[int, Ge(1)], ...] = (8, 16, 32)
     hidden: Annotated[int, Ge(1)] = 128
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.5
+    width: Annotated[int, Ge(1)] = 1
 
     def __post_init__(self) -> None:
         if not self.nodes or len(self.nodes) != len(self.filters):
@@ -54,7 +55,8 @@ class GeneticCNN(Space[Stages]):
 
         self.check(task)
         dags = [stage(bits, count) for bits, count in zip(blueprint, self.nodes, strict=True)]
-        return network(dags, self.filters, self.hidden, self.dropout, task.input, task.outputs)
+        filters = [self.width * count for count in self.filters]
+        return network(dags, filters, self.hidden, self.dropout, task.input, task.outputs)
 
     def check(self, task: Task) -> None:
         least = 2 ** len(self.nodes)  # pixels of a side: each stage halves them

@@ -50,7 +50,8 @@ class MultiBranch(Space[Layers]):
 
     Maps that are merged have the smallest size of all. Where they are added, those of another size, or of fewer
     channels than the widest, go through a 1 x 1 convolution with strides and batch normalisation, whose parameters
-    count; where they are concatenated, larger ones are averaged over 2 x 2 as often as it takes.
+    count; where they are concatenated, larger ones are averaged over 2 x 2 as often as it takes. ``width`` multiplies
+    the filters of what is built.
     """
 
     depth: Annotated[int, Ge(1)] = 5
@@ -59,6 +60,7 @@ class MultiBranch(Space[Layers]):
     kernels: tuple[Annotated[int, Ge(1)], ...] = (1, 3, 5, 7)
     filters: tuple[Annotated[int, Ge(1)], ...] = (8, 16, 32)
     strides: tuple[Literal[1, 2], ...] = (1, 2)
+    width: Annotated[int, Ge(1)] = 1
 
     def __post_init__(self) -> None:
         for name in self.operations:
@@ -98,7 +100,8 @@ class MultiBranch(Space[Layers]):
     def build(self, blueprint: Layers, task: Task) -> Module:
         from automl_spaces.multi_branch_network import network
 
-        return network(blueprint, task.input[0], task.outputs)
+        wide = tuple(layer._replace(filters=self.width * layer.filters) for layer in blueprint)
+        return network(wide, task.input[0], task.outputs)
 
     def dag(self, blueprint: Layers) -> list[Node]:
         """Return the graph of the layers without those that do nothing, and the output after them."""

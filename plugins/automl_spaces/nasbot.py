@@ -46,7 +46,8 @@ class NASBOT(Space[Layers]):
     1 or 2, a maximum or average pool of 2 x 2, or fully connected; all but pools have ``units``, one of those listed.
     The first layer is a convolution of the image. Every other decides its nearest parent, then which earlier layers of
     the same image size it reads too, concatenated, up to ``parents`` in all. Only fully connected layers read fully
-    connected ones. Each layer that no other reads gets a softmax; the output is the mean of these.
+    connected ones. Each layer that no other reads gets a softmax; the output is the mean of these. ``width``
+    multiplies the units of what is built.
 
     The paper has 5 to 60 layers with the input, the output and each softmax, 8 to 1024 units, 5 parents and 200 edges
     at most; more edges are refused here too. The defaults suit small images and a search of minutes.
@@ -56,6 +57,7 @@ class NASBOT(Space[Layers]):
     most: Annotated[int, Ge(1)] = 7
     parents: Annotated[int, Ge(1)] = 3
     units: tuple[Annotated[int, Ge(1)], ...] = (8, 16, 32)
+    width: Annotated[int, Ge(1)] = 1
 
     def __post_init__(self) -> None:
         if self.least > self.most:
@@ -90,7 +92,8 @@ class NASBOT(Space[Layers]):
     def build(self, blueprint: Layers, task: Task) -> Module:
         from automl_spaces.nasbot_network import network
 
-        return network(blueprint, task.input, task.outputs)
+        wide = tuple(layer._replace(units=self.width * layer.units) for layer in blueprint)
+        return network(wide, task.input, task.outputs)
 
     def canonical(self, blueprint: Layers) -> tuple[object, ...]:
         """Return one key for all orders in which layers can be told."""

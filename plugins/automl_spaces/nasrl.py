@@ -38,7 +38,7 @@ class NASRL(Space[Layers]):
     steps, the number of its ``filters``, and for every earlier layer whether it reads it: the anchors of the paper. A
     layer that reads none is given the image. At the end all layers that no other reads are concatenated before the
     classifier. What is concatenated and differs in size gets zeros around it. After the layers of the numbers
-    ``pools``, counted from 1, there is a maximum pool of 2 x 2.
+    ``pools``, counted from 1, there is a maximum pool of 2 x 2. ``width`` multiplies the filters of what is built.
 
     The paper has ``filters=[24,36,48,64]``, begins with 6 layers and adds 2 after every 1,600 networks; the network it
     reports has 15, which is ``layers=15``, and one with two pools 39 of all kinds. The defaults suit small images.
@@ -49,6 +49,7 @@ class NASRL(Space[Layers]):
     filters: tuple[Annotated[int, Ge(1)], ...] = (8, 12, 16, 24)
     strides: tuple[Annotated[int, Ge(1)], ...] = (1,)
     pools: tuple[Annotated[int, Ge(1)], ...] = ()
+    width: Annotated[int, Ge(1)] = 1
 
     def __post_init__(self) -> None:
         self._kernels, self._filters, self._strides = (
@@ -89,7 +90,8 @@ class NASRL(Space[Layers]):
     def build(self, blueprint: Layers, task: Task) -> Module:
         from automl_spaces.nasrl_network import network
 
-        return network(blueprint, self.pools, task.input[0], task.outputs)
+        wide = tuple(layer._replace(filters=self.width * layer.filters) for layer in blueprint)
+        return network(wide, self.pools, task.input[0], task.outputs)
 
     def dag(self, blueprint: Layers) -> list[Node]:
         """Return the graph of the layers, completed: the last node concatenates what no other reads."""

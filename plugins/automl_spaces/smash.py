@@ -57,6 +57,7 @@ class SMASH(Space[Blocks]):
     is written: one with probability 0.05, two in a row 0.1, two abreast 0.15, three 0.25, four 0.45; and for each of
     these the height and the width of the kernel (``kernels``), the dilation, up to ``dilation``, and the groups, which
     divide ``channels`` and are at most ``groups``. All of a block's banks are handed on.
+    ``width`` multiplies the channels of what is built.
 
     The paper has 3 blocks with 12 layers in all, ``channels=8 filters=8``, kernels from 3 to 7, dilation up to 3 and
     groups up to 8. Its hypernetwork, which makes weights for any of these networks, is no part of the space.
@@ -70,6 +71,7 @@ class SMASH(Space[Blocks]):
     kernels: tuple[Annotated[int, Ge(1)], ...] = (3, 5, 7)
     dilation: Annotated[int, Ge(1)] = 3
     groups: Annotated[int, Ge(1)] = 4
+    width: Annotated[int, Ge(1)] = 1
 
     def __post_init__(self) -> None:
         if even := [kernel for kernel in self.kernels if kernel % 2 == 0]:
@@ -93,7 +95,7 @@ class SMASH(Space[Blocks]):
         from automl_spaces.smash_network import network
 
         self.check(task)
-        return network(blueprint, self.banks, self.channels, task.input[0], task.outputs)
+        return network(blueprint, self.banks, self.width * self.channels, task.input[0], task.outputs)
 
     def check(self, task: Task) -> None:
         least = 2 ** (self.blocks - 1)  # pixels of a side: one is left

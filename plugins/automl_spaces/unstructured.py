@@ -56,12 +56,14 @@ class Unstructured(Space[Graph]):
 
     The paper bounds nothing; here the bounds are settings, so raise them at will. Its learning rate, a part of the
     "DNA", is the evaluator's, and its inherited weights are a strategy's.
+    ``width`` multiplies the filters of what is built.
     """
 
     vertices: Annotated[int, Ge(0)] = 8
     kernel: Annotated[int, Ge(1)] = 7
     stride: Annotated[int, Ge(1)] = 2
     filters: Annotated[int, Ge(1)] = 32
+    width: Annotated[int, Ge(1)] = 1
 
     def __post_init__(self) -> None:
         if self.kernel % 2 == 0:
@@ -82,7 +84,13 @@ class Unstructured(Space[Graph]):
     def build(self, blueprint: Graph, task: Task) -> Module:
         from automl_spaces.unstructured_network import network
 
-        return network(blueprint, task.input[0], task.outputs)
+        wide = tuple(
+            vertex
+            if vertex.edge is None
+            else vertex._replace(edge=vertex.edge._replace(filters=self.width * vertex.edge.filters))
+            for vertex in blueprint
+        )
+        return network(wide, task.input[0], task.outputs)
 
     def canonical(self, blueprint: Graph) -> tuple[object, ...]:
         """Return one key for all orders in which vertices can be told.
