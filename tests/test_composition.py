@@ -71,7 +71,7 @@ SPACES, STRATEGIES, EVALUATORS = (REGISTRY.names(kind) for kind in ("space", "st
 CLIMBING = {name for name in STRATEGIES if REGISTRY.load("strategy", name).gradients}
 # of the hand-designed networks, which are one kind of space: one with a decision, and one with none
 ELSEWHERE = {"compressed", "module", "run"}  # their networks are another space's, the user's, or a run's
-PLAIN = {"metaqnn", "nasrl", "genetic_cnn", "multi_branch", "smash", "unstructured", "nasbot"}  # see PAIRS
+PLAIN = {"metaqnn", "nasrl", "genetic_cnn", "multi_branch", "auto_net", "smash", "unstructured", "nasbot"}
 TOGETHER = [space for space in SPACES if space not in {*HAND_DESIGNED, *ELSEWHERE} or space in SMALL]
 PAIRS = [  # evaluators see no decisions, so spaces that have no operations to mix meet those that differ by space
     pair for pair in product(TOGETHER, EVALUATORS) if pair[0] not in PLAIN or pair[1] in ("training", "tabular")

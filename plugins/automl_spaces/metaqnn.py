@@ -154,7 +154,8 @@ class MetaQNN(Space[Chain]):
         options = self._options(part, state)
         if self.uniform == "decisions":
             return Options(options)
-        return Options(options, [self._through(part, state, option) for option in options])
+        ways = [self._through(part, state, option) for option in options]
+        return Options(options, [number / sum(ways) for number in ways])  # of whole numbers, which may be no floats
 
     def _options(self, part: str, state: State) -> Sequence[Any]:
         """Return what is legal in a state."""
@@ -196,10 +197,21 @@ class MetaQNN(Space[Chain]):
         """Return the number of chains that begin as the state says."""
         if state.place == self.limit or state.kind == "gap":
             return 1
-        if state not in self._completions:
-            kinds = self._options("type", state)
-            self._completions[state] = sum(self._through("type", state, kind) for kind in kinds)
+        if not self._completions:
+            levels = [{State(0, self.resolution, "image")}]
+            for _ in range(self.limit - 1):
+                levels.append({reached for before in levels[-1] for reached in self._next(before)})
+            for level in reversed(levels):  # so that what follows a state is counted before it
+                for one in level:
+                    kinds = self._options("type", one)
+                    self._completions[one] = sum(self._through("type", one, kind) for kind in kinds)
         return self._completions[state]
+
+    def _next(self, state: State) -> set[State]:
+        """Return the states that a layer leads to, but for those that end the chain."""
+        kinds = self._options("type", state)
+        reached = {after(state, layer) for kind in kinds if kind != "stop" for layer in self._of(kind, state)}
+        return {one for one in reached if one.kind != "gap"}
 
 
 class State(NamedTuple):

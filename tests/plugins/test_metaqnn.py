@@ -70,6 +70,7 @@ def test_random_chains_are_uniform_over_what_is_asked_for():
     counted = Counter(space.sample(rng) for _ in range(600 * space.size()))
     assert len(counted) == space.size()
     assert all(abs(number - 600) < 5 * 600**0.5 for number in counted.values())
+    assert len(MetaQNN(limit=400, uniform="architectures").sample(rng).blueprint) <= 400
     lengths = Counter(len(MetaQNN(**fields).sample(rng).blueprint) for _ in range(1_000))
     assert lengths[1] > 1_000 / 2  # of 3 chains in 15
 
