@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import pairwise
@@ -14,14 +12,10 @@ from annotated_types import Ge
 from automl import Architecture, BadInput, Choose, Options, Space, Task
 from automl.decisions import MISFIT, Domain
 from automl.errors import printable
+from automl_spaces.metaqnn_rules import Chain, Layer, Rules, State, after, read, told
 
 if TYPE_CHECKING:
     from torch.nn import Module
-
-Layer = tuple[Any, ...]  # ("conv", filters, kernel), ("pool", kernel, stride), ("fc", width) or ("gap",)
-Chain = tuple[Layer, ...]
-_CONSECUTIVE = 2  # fully connected layers, at most
-_SMALL = 8  # pixels of a side below which a layer may be fully connected
 
 
 @dataclass
@@ -68,10 +62,11 @@ class MetaQNN(Space[Chain]):
             _Names(*(f"layer{place}.{part}" for part in _Names._fields)) for place in range(self.limit)
         ]  # made once
         self._domains: dict[tuple[str, State], Options[Any]] = {}
-        self._completions: dict[State, int] = {}
+        first = State(0, self.resolution, "image")
+        self._rules = Rules(first, self.limit, self.filters, self.kernels, self.pools, self.widths)
 
     def describe(self, choose: Choose) -> Chain:
-        state, layers = State(0, self.resolution, "image"), []
+        state, layers = self._rules.first, []
         for names in self._names:
             kind = self._chosen(choose, "type", names, state)
             if kind == "stop":
@@ -99,12 +94,12 @@ class MetaQNN(Space[Chain]):
 
     def canonical(self, blueprint: Chain) -> Chain:
         """Return the layers, without a global pool of maps of one pixel, which changes nothing."""
-        state = reduce(after, blueprint[:-1], State(0, self.resolution, "image"))
+        state = reduce(after, blueprint[:-1], self._rules.first)
         return blueprint[:-1] if len(blueprint) > 1 and blueprint[-1] == ("gap",) and state.side == 1 else blueprint
 
     def size(self) -> int:
         """Return the number of chains, counted from the last layer to the first."""
-        return self._ways(State(0, self.resolution, "image"))
+        return self._rules.ways(self._rules.first)
 
     def exceeds(self, number: int) -> bool:
         return self.size() > number
@@ -119,7 +114,7 @@ class MetaQNN(Space[Chain]):
 
         Raises BadInput for another text, and for a chain that is not of this space.
         """
-        layers = [_read(word) for word in text.removesuffix("SM").split()]
+        layers = [read(word) for word in text.removesuffix("SM").split()]
         given = {f"layer{len(layers)}.type": "stop"}
         for place, (kind, *numbers) in enumerate(layers):
             parts = {"conv": ("filters", "kernel"), "pool": ("pool",), "fc": ("width",), "gap": ()}[kind]
@@ -151,77 +146,11 @@ class MetaQNN(Space[Chain]):
         return domain.options[0] if domain.count == 1 else choose(getattr(names, part), domain)
 
     def _legal(self, part: str, state: State) -> Options[Any]:
-        options = self._options(part, state)
+        options = self._rules.options(part, state)
         if self.uniform == "decisions":
             return Options(options)
-        ways = [self._through(part, state, option) for option in options]
+        ways = [self._rules.through(part, state, option) for option in options]
         return Options(options, [number / sum(ways) for number in ways])  # of whole numbers, which may be no floats
-
-    def _options(self, part: str, state: State) -> Sequence[Any]:
-        """Return what is legal in a state."""
-        if part == "kernel":
-            return [kernel for kernel in self.kernels if kernel <= state.side]
-        if part == "pool":
-            return [pool for pool in self.pools if pool[0] <= state.side]
-        if part == "width":
-            return [width for width in self.widths if state.kind != "fc" or width <= state.width]
-        kinds = []
-        if state.kind in ("image", "conv", "pool"):
-            if self._options("kernel", state):
-                kinds.append("conv")
-            if state.kind == "conv" and self._options("pool", state):
-                kinds.append("pool")
-        is_small = state.kind in ("conv", "pool") and state.side < _SMALL
-        if is_small or (state.kind == "fc" and state.run < _CONSECUTIVE):
-            kinds.append("fc")
-        if state.kind in ("image", "conv", "pool"):
-            kinds.append("gap")
-        return kinds if state.kind == "image" else [*kinds, "stop"]
-
-    def _through(self, part: str, state: State, option: Any) -> int:
-        """Return in how many ways a chain goes on by an option."""
-        if part == "type":
-            return 1 if option == "stop" else sum(self._ways(after(state, layer)) for layer in self._of(option, state))
-        layer = {"kernel": ("conv", 1, option), "pool": ("pool", option), "width": ("fc", option)}[part]
-        return self._ways(after(state, ("pool", *option) if part == "pool" else layer))
-
-    def _of(self, kind: str, state: State) -> list[Layer]:
-        """Return all legal layers of a type."""
-        if kind == "conv":
-            return [("conv", count, kernel) for count in self.filters for kernel in self._options("kernel", state)]
-        if kind == "pool":
-            return [("pool", *pool) for pool in self._options("pool", state)]
-        return [("fc", width) for width in self._options("width", state)] if kind == "fc" else [("gap",)]
-
-    def _ways(self, state: State) -> int:
-        """Return the number of chains that begin as the state says."""
-        if state.place == self.limit or state.kind == "gap":
-            return 1
-        if not self._completions:
-            levels = [{State(0, self.resolution, "image")}]
-            for _ in range(self.limit - 1):
-                levels.append({reached for before in levels[-1] for reached in self._next(before)})
-            for level in reversed(levels):  # so that what follows a state is counted before it
-                for one in level:
-                    kinds = self._options("type", one)
-                    self._completions[one] = sum(self._through("type", one, kind) for kind in kinds)
-        return self._completions[state]
-
-    def _next(self, state: State) -> set[State]:
-        """Return the states that a layer leads to, but for those that end the chain."""
-        kinds = self._options("type", state)
-        reached = {after(state, layer) for kind in kinds if kind != "stop" for layer in self._of(kind, state)}
-        return {one for one in reached if one.kind != "gap"}
-
-
-class State(NamedTuple):
-    """What the next layer depends on: its place, the side of the map, and the layer before."""
-
-    place: int
-    side: int
-    kind: str
-    width: int = 0
-    run: int = 0  # of fully connected layers, up to this one
 
 
 class _Names(NamedTuple):
@@ -230,29 +159,3 @@ class _Names(NamedTuple):
     kernel: str
     pool: str
     width: str
-
-
-def after(state: State, layer: Layer) -> State:
-    """Return the state that a layer leads to."""
-    place, side = state.place + 1, state.side
-    if layer[0] == "conv":
-        return State(place, side, "conv")
-    if layer[0] == "pool":
-        return State(place, (side - layer[1]) // layer[2] + 1, "pool")
-    return State(place, 1, "gap") if layer[0] == "gap" else State(place, 1, "fc", layer[1], state.run + 1)
-
-
-def _read(word: str) -> Layer:
-    """Return the layer that is written so."""
-    match = re.fullmatch(r"C\((\d+),(\d+)\)|P\((\d+),(\d+)\)|FC\((\d+)\)|(GAP)", word)
-    if match is None:
-        raise BadInput(f"{printable(word)!r} is no layer: write C(64,3), P(2,2), FC(128) or GAP, and SM at the end")
-    numbers = [int(number) for number in match.groups()[:5] if number is not None]
-    return ({"C": "conv", "P": "pool", "F": "fc", "G": "gap"}[word[0]], *numbers)
-
-
-def told(layer: Layer) -> str:
-    """Return a layer as the paper writes it, such as C(64,3)."""
-    kind, *numbers = layer
-    letters = {"conv": "C", "pool": "P", "fc": "FC", "gap": "GAP"}[kind]
-    return f"{letters}({','.join(map(str, numbers))})" if numbers else letters

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from automl_networks.resize import Resize
-from automl_spaces.metaqnn import Chain
+from automl_spaces.metaqnn_rules import Chain
 
 
 def network(chain: Chain, side: int, channels: int, outputs: int) -> nn.Sequential:

@@ -8,7 +8,8 @@ from spaces_contract import Images, check_ergodic, check_recipe, check_training,
 
 from automl import BadInput, measure
 from automl.testing import check_space
-from automl_spaces.metaqnn import MetaQNN, State, after, told
+from automl_spaces.metaqnn import MetaQNN
+from automl_spaces.metaqnn_rules import State, after, told
 
 PAPER = {"filters": (64, 128, 256, 512), "widths": (512, 256, 128)}
 SMALL = {"filters": (2, 4), "widths": (8, 4)}
