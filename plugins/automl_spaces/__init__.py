@@ -9,11 +9,15 @@ from automl import hookimpl
 def automl_spaces() -> Mapping[str, str]:
     """Return the spaces by name."""
     return {
+        "amoebanet": "automl_spaces.amoebanet:AmoebaNet",
         "chain": "automl_spaces.chain:Chain",
         "darts": "automl_spaces.darts:DARTS",
+        "enas_micro": "automl_spaces.enas_micro:ENASMicro",
         "module": "automl_spaces.module:Module",
+        "nao": "automl_spaces.nao:NAO",
         "nasbench201": "automl_spaces.nasbench201:NASBench201",
         "nasnet": "automl_spaces.nasnet:NASNet",
+        "pnas": "automl_spaces.pnas:PNAS",
         "run": "automl_spaces.run:Run",
         "spikenas": "automl_spaces.spikenas:Spikenas",
     }

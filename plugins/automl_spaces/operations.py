@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
 
+Kind = Literal["average", "maximum", "minimum"]  # of pooling
+
+
 def _identity(inputs: int, channels: int, stride: int) -> Module:
     if stride > 1 or inputs != channels:
         return _convolution(1, inputs, channels, stride)
@@ -40,7 +43,9 @@ def _none(inputs: int, channels: int, stride: int) -> Module:
     return Zero(channels, stride)
 
 
-def _pool(kind: Literal["average", "maximum"], kernel: int, inputs: int, channels: int, stride: int) -> Module:
+def _pool(
+    kind: Literal["average", "maximum", "minimum"], kernel: int, inputs: int, channels: int, stride: int
+) -> Module:
     from torch import nn
 
     from automl_networks.pooling import Pool
@@ -102,8 +107,10 @@ _ALL = (
     Op("avg2x2", partial(_pool, "average", 2)),
     Op("avg5x5", partial(_pool, "average", 5)),
     Op("max2x2", partial(_pool, "maximum", 2)),
+    Op("min2x2", partial(_pool, "minimum", 2)),
     Op("dilsep3x3", partial(_dilated_separable, 3, 1)),
     Op("dilsep5x5", partial(_dilated_separable, 5, 1)),
+    Op("dilsep7x7", partial(_dilated_separable, 7, 1)),
     Op("dilsep5x5_twice", partial(_dilated_separable, 5, 2)),
     Op("bottleneck3x3", partial(_bottleneck, ((3, 3),))),
     Op("bottleneck1x7_7x1", partial(_bottleneck, ((1, 7), (7, 1)))),
