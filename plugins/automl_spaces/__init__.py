@@ -13,6 +13,7 @@ def automl_spaces() -> Mapping[str, str]:
         "chain": "automl_spaces.chain:Chain",
         "darts": "automl_spaces.darts:DARTS",
         "enas_micro": "automl_spaces.enas_micro:ENASMicro",
+        "hierarchical": "automl_spaces.hierarchical:Hierarchical",
         "module": "automl_spaces.module:Module",
         "nao": "automl_spaces.nao:NAO",
         "nasbench201": "automl_spaces.nasbench201:NASBench201",

@@ -80,6 +80,18 @@ def _separable(kernel: int, inputs: int, channels: int, stride: int) -> Module:
     return separable(inputs, channels, kernel, stride)
 
 
+def _separable_once(kernel: int, inputs: int, channels: int, stride: int) -> Module:
+    from automl_networks.separable import separable
+
+    return separable(inputs, channels, kernel, stride, repeats=1)
+
+
+def _depthwise(kernel: int, inputs: int, channels: int, stride: int) -> Module:
+    from automl_networks.separable import depthwise
+
+    return depthwise(inputs, channels, kernel, stride)
+
+
 def _dilated_separable(kernel: int, repeats: int, inputs: int, channels: int, stride: int) -> Module:
     from automl_networks.separable import separable
 
@@ -112,6 +124,8 @@ _ALL = (
     Op("dilsep5x5", partial(_dilated_separable, 5, 1)),
     Op("dilsep7x7", partial(_dilated_separable, 7, 1)),
     Op("dilsep5x5_twice", partial(_dilated_separable, 5, 2)),
+    Op("sep3x3_once", partial(_separable_once, 3)),
+    Op("depthwise3x3", partial(_depthwise, 3)),
     Op("bottleneck3x3", partial(_bottleneck, ((3, 3),))),
     Op("bottleneck1x7_7x1", partial(_bottleneck, ((1, 7), (7, 1)))),
 )

@@ -127,7 +127,7 @@ class AddedCells(StackedCells):
 
     def size(self) -> int:
         """Return the number of encodings: a cell has prod over its blocks of (states)^2 operations^2."""
-        return encodings(self.blocks, len(self.operations)) ** len(self._asked)
+        return int(encodings(self.blocks, len(self.operations)) ** len(self._asked))
 
     def published(self, name: str) -> Architecture:
         """Return published cells, such as ``amoebanet_a``; raises BadInput for those that are not of this space.

@@ -22,6 +22,7 @@ CELLS = {"blocks": 2, "reductions": 0, "operations": FEW}
 SPACES = {  # by name: the fields of the smallest scale, and those of a small instance to run through
     "amoebanet": ({"channels": 4}, CELLS),
     "enas_micro": ({"channels": 2}, CELLS),
+    "hierarchical": ({"channels": 2}, {"nodes": (3, 3), "motifs": (2,), "operations": ("depthwise3x3",)}),
     "nao": ({"channels": 2}, {"blocks": 1, "reductions": 1, "operations": FEW}),
     "pnas": ({"channels": 2}, {"blocks": 2, "operations": FEW}),
 }
