@@ -38,7 +38,7 @@ def test_motifs_of_one_identity_make_the_cell_a_graph_of_operations():
     space, flat = Hierarchical(), Hierarchical(nodes=(5,), motifs=())
     rng = random.Random(0)
     single = {f"l2.m{motif}.e0_3": name for motif, name in enumerate(operations)}
-    names = {0: "none", **{label: name for label, name in enumerate(operations, start=1)}}
+    names = {0: "none", **dict(enumerate(operations, start=1))}
     for _ in range(50):
         labels = {f"l3.m0.e{i}_{j}": rng.randrange(7) for j in range(5) for i in range(j)}
         one = described(space, **single, **labels)
