@@ -31,11 +31,13 @@ SMALL = {
     "nao": ["space.blocks=1", "space.channels=4", "space.reductions=1"],
     "pnas": ["space.blocks=2", "space.channels=4", "space.reductions=1"],
     "hierarchical": ["space.channels=4"],
+    "nasbench101": ["space.channels=4"],
+    "nasbench_macro": ["space.channels=4"],
     "mobilenet_v2": ["space.width=[0.2,0.25,0.3]"],
     "squeezenet": ["space.width=0.1"],
 }
 # what differs from other spaces in its decisions alone goes with one strategy in five, each evaluator with others
-BY_TURNS = ("amoebanet", "enas_micro", "nao", "pnas", "hierarchical")
+BY_TURNS = ("amoebanet", "enas_micro", "nao", "pnas", "hierarchical", "nasbench101", "nasbench_macro")
 HAND_DESIGNED = sorted(automl_networks.automl_spaces())
 NARROW = {"vgg": 0.06, "alexnet": 0.06, "gcn": 0.06, "espnet_v2": 0.5, "shufflenet_v2": 0.5, "thundernet": 0.5}
 WRAPPERS = {"hyperband", "successive_halving", "asha", "curve"}

@@ -24,6 +24,8 @@ SPACES = {  # by name: the fields of the smallest scale, and those of a small in
     "enas_micro": ({"channels": 2}, CELLS),
     "hierarchical": ({"channels": 2}, {"nodes": (3, 3), "motifs": (2,), "operations": ("depthwise3x3",)}),
     "nao": ({"channels": 2}, {"blocks": 1, "reductions": 1, "operations": FEW}),
+    "nasbench101": ({"channels": 4}, {"vertices": 4, "edges": 4}),
+    "nasbench_macro": ({"channels": 2}, {"channels": 2}),
     "pnas": ({"channels": 2}, {"blocks": 2, "operations": FEW}),
 }
 
