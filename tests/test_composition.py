@@ -33,11 +33,23 @@ SMALL = {
     "hierarchical": ["space.channels=4"],
     "nasbench101": ["space.channels=4"],
     "nasbench_macro": ["space.channels=4"],
+    "dpp_net": ["space.channels=4", "space.growth=4", "space.layers=2"],
+    "mnasnet_search": ["space.width=0.1"],
     "mobilenet_v2": ["space.width=[0.2,0.25,0.3]"],
     "squeezenet": ["space.width=0.1"],
 }
 # what differs from other spaces in its decisions alone goes with one strategy in five, each evaluator with others
-BY_TURNS = ("amoebanet", "enas_micro", "nao", "pnas", "hierarchical", "nasbench101", "nasbench_macro")
+BY_TURNS = (
+    "amoebanet",
+    "enas_micro",
+    "nao",
+    "pnas",
+    "hierarchical",
+    "nasbench101",
+    "nasbench_macro",
+    "dpp_net",
+    "mnasnet_search",
+)
 HAND_DESIGNED = sorted(automl_networks.automl_spaces())
 NARROW = {"vgg": 0.06, "alexnet": 0.06, "gcn": 0.06, "espnet_v2": 0.5, "shufflenet_v2": 0.5, "thundernet": 0.5}
 WRAPPERS = {"hyperband", "successive_halving", "asha", "curve"}

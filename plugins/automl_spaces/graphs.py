@@ -35,7 +35,7 @@ def canonical(nodes: Sequence[Node]) -> Form:
 
 
 def _ranks(keys: Sequence[tuple[object, ...]]) -> list[int]:
-    order = {key: rank for rank, key in enumerate(sorted(set(keys)))}  # type: ignore[type-var]
+    order = {key: rank for rank, key in enumerate(sorted(set(keys)))}
     return [order[key] for key in keys]
 
 
