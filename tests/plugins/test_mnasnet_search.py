@@ -6,7 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from automl import BadInput
 from automl.plugins import Registry
-from automl_spaces.mnasnet_search import MnasNetSearch
+from automl_spaces.mnasnet_search import SKIPS, MnasNetSearch
 
 
 class ImageNet:
