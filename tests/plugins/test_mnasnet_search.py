@@ -106,18 +106,13 @@ def test_layers_of_a_block_are_alike_and_its_first_alone_strides():
 
 
 def test_a_skip_that_no_layer_can_add_is_none():
-    space = MnasNetSearch(filters=(24,), layers=(1,), strides=(2,), width=1.0)
-    keys = {
-        skip: space.canonical(described(space, ("conv", 3, 0.0, skip)).blueprint)
-        for skip in ("pool", "identity", "none")
-    }
-    assert len(set(keys.values())) == 1  # 16 to 24 channels
-    equal = MnasNetSearch(filters=(16,), layers=(1,), strides=(2,), width=1.0)
-    keys = {
-        skip: equal.canonical(described(equal, ("conv", 3, 0.0, skip)).blueprint)
-        for skip in ("pool", "identity", "none")
-    }
-    assert keys["identity"] == keys["none"] != keys["pool"]
+    def keys(**fields):
+        space = MnasNetSearch(layers=(1,), strides=(2,), width=1.0, **fields)
+        return {skip: space.canonical(described(space, ("conv", 3, 0.0, skip)).blueprint) for skip in SKIPS}
+
+    assert len(set(keys(filters=(24,)).values())) == 1  # of 16 channels
+    equal = keys(filters=(16,))
+    assert equal["identity"] == equal["none"] != equal["pool"]
 
 
 def test_pooling_is_added_where_it_is_chosen():
