@@ -35,6 +35,7 @@ SMALL = {
     "nasbench_macro": ["space.channels=4"],
     "dpp_net": ["space.channels=4", "space.growth=4", "space.layers=2"],
     "mnasnet_search": ["space.width=0.1"],
+    "blockqnn": ["space.layers=4", "space.channels=4"],
     "mobilenet_v2": ["space.width=[0.2,0.25,0.3]"],
     "squeezenet": ["space.width=0.1"],
 }
@@ -49,6 +50,7 @@ BY_TURNS = (
     "nasbench_macro",
     "dpp_net",
     "mnasnet_search",
+    "blockqnn",
 )
 HAND_DESIGNED = sorted(automl_networks.automl_spaces())
 NARROW = {"vgg": 0.06, "alexnet": 0.06, "gcn": 0.06, "espnet_v2": 0.5, "shufflenet_v2": 0.5, "thundernet": 0.5}

@@ -10,6 +10,7 @@ def automl_spaces() -> Mapping[str, str]:
     """Return the spaces by name."""
     return {
         "amoebanet": "automl_spaces.amoebanet:AmoebaNet",
+        "blockqnn": "automl_spaces.blockqnn:BlockQNN",
         "chain": "automl_spaces.chain:Chain",
         "darts": "automl_spaces.darts:DARTS",
         "dpp_net": "automl_spaces.dpp_net:DPPNet",

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Ge
 
 from automl import BadInput, Choose, Op, Options, Space, Task
-from automl_spaces.graphs import Form, canonical, reaching
+from automl_spaces.graphs import Form
 from automl_spaces.image_sizes import check_stages
 from automl_spaces.operations import OPERATIONS, named
+from automl_spaces.states import FIRST, JOINED, State, alive, key, made_by
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -20,14 +21,6 @@ HIERARCHICAL_OPERATIONS = ("conv1x1", "depthwise3x3", "sep3x3_once", "max3x3", "
 NONE = OPERATIONS["none"]
 
 Level = tuple[tuple[Op | int, ...], ...]  # of each motif its edges: an operation, or a motif of the level below
-INPUT = 0
-
-
-class State(NamedTuple):
-    """A state of the cell once its motifs are written out: an operation on a state, or several states joined."""
-
-    op: Op | None
-    reads: tuple[int, ...]
 
 
 @dataclass
@@ -88,7 +81,7 @@ class Hierarchical(Space[tuple[Level, ...]]):
 
     def written_out(self, blueprint: tuple[Level, ...]) -> tuple[State, ...]:
         """Return the cell's states, each after those it reads: the input first, the output last, none of them dead."""
-        states = [State(None, ())]
+        states = [FIRST]
 
         def graph(level: int, motif: int, source: int) -> int | None:
             """Add the states of a graph that reads a state, and return its output; None: it has no path."""
@@ -99,7 +92,7 @@ class Hierarchical(Space[tuple[Level, ...]]):
                 brought = [edge(level, edges[before, node], state) for before, state in enumerate(reached)]
                 terms = [state for state in brought if state is not None]
                 if len(terms) > 1:
-                    states.append(State(None, tuple(terms)))
+                    states.append(State(JOINED, tuple(terms)))
                     terms = [len(states) - 1]
                 reached.append(terms[0] if terms else None)
             return reached[-1]
@@ -111,20 +104,15 @@ class Hierarchical(Space[tuple[Level, ...]]):
                 return graph(level - 1, label - 1, state)
             if label.name == "identity":
                 return state
-            states.append(State(label, (state,)))
+            states.append(made_by(label, state))
             return len(states) - 1
 
-        output = graph(len(self.nodes) - 1, 0, INPUT)
-        kept = reaching([state.reads for state in states], INPUT if output is None else output)
-        places = {old: new for new, old in enumerate(kept)}
-        return tuple(State(states[old].op, tuple(places[read] for read in states[old].reads)) for old in kept)
+        output = graph(len(self.nodes) - 1, 0, 0)
+        return alive(states, 0 if output is None else output)
 
     def canonical(self, blueprint: tuple[Level, ...]) -> Form:
         """Return one key for all descriptions of one network: motifs and nodes in any order, dead ones or none."""
-        states = self.written_out(blueprint)
-        labels = [state.op.name if state.op else "joined" if state.reads else "input" for state in states]
-        told = [(label, state.reads) for label, state in zip(labels, states, strict=True)]
-        return canonical([*told, ("output", (len(states) - 1,))])
+        return key(self.written_out(blueprint))
 
     def size(self) -> int:
         """Return the number of descriptions: labels^edges, over all motifs and the cell."""

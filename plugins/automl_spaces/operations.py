@@ -116,6 +116,7 @@ _ALL = (
     # those that published cells, and the supernets they were found in, use beside them
     Op("none", _none),
     Op("skip", _skip),
+    Op("conv5x5", partial(_convolution, 5)),
     Op("avg2x2", partial(_pool, "average", 2)),
     Op("avg5x5", partial(_pool, "average", 5)),
     Op("max2x2", partial(_pool, "maximum", 2)),
