@@ -36,6 +36,7 @@ SMALL = {
     "dpp_net": ["space.channels=4", "space.growth=4", "space.layers=2"],
     "mnasnet_search": ["space.width=0.1"],
     "blockqnn": ["space.layers=4", "space.channels=4"],
+    "cgp": ["space.columns=5", "space.widths=[4,8]"],
     "mobilenet_v2": ["space.width=[0.2,0.25,0.3]"],
     "squeezenet": ["space.width=0.1"],
 }
@@ -51,6 +52,7 @@ BY_TURNS = (
     "dpp_net",
     "mnasnet_search",
     "blockqnn",
+    "cgp",
 )
 HAND_DESIGNED = sorted(automl_networks.automl_spaces())
 NARROW = {"vgg": 0.06, "alexnet": 0.06, "gcn": 0.06, "espnet_v2": 0.5, "shufflenet_v2": 0.5, "thundernet": 0.5}

@@ -11,6 +11,7 @@ def automl_spaces() -> Mapping[str, str]:
     return {
         "amoebanet": "automl_spaces.amoebanet:AmoebaNet",
         "blockqnn": "automl_spaces.blockqnn:BlockQNN",
+        "cgp": "automl_spaces.cgp:CGP",
         "chain": "automl_spaces.chain:Chain",
         "darts": "automl_spaces.darts:DARTS",
         "dpp_net": "automl_spaces.dpp_net:DPPNet",

@@ -23,6 +23,7 @@ SPACES = {  # by name: the fields of the smallest scale, and those of a small in
     "amoebanet": ({"channels": 4}, CELLS),
     "enas_micro": ({"channels": 2}, CELLS),
     "blockqnn": ({"channels": 2, "layers": 8}, {"layers": 2}),
+    "cgp": ({"widths": (2, 3)}, {"rows": 1, "columns": 2, "levels_back": 2, "widths": (2,)}),
     "dpp_net": ({"channels": 4, "growth": 4}, {"layers": 2, "channels": 4, "growth": 4}),
     "hierarchical": ({"channels": 2}, {"nodes": (3, 3), "motifs": (2,), "operations": ("depthwise3x3",)}),
     "mnasnet_search": ({"width": 0.1}, {"filters": (16,), "layers": (2,), "strides": (1,)}),
