@@ -37,6 +37,7 @@ SMALL = {
     "mnasnet_search": ["space.width=0.1"],
     "blockqnn": ["space.layers=4", "space.channels=4"],
     "cgp": ["space.columns=5", "space.widths=[4,8]"],
+    "tree_cell": ["space.channels=8"],
     "mobilenet_v2": ["space.width=[0.2,0.25,0.3]"],
     "squeezenet": ["space.width=0.1"],
 }
@@ -53,6 +54,7 @@ BY_TURNS = (
     "mnasnet_search",
     "blockqnn",
     "cgp",
+    "tree_cell",
 )
 HAND_DESIGNED = sorted(automl_networks.automl_spaces())
 NARROW = {"vgg": 0.06, "alexnet": 0.06, "gcn": 0.06, "espnet_v2": 0.5, "shufflenet_v2": 0.5, "thundernet": 0.5}

@@ -27,4 +27,5 @@ def automl_spaces() -> Mapping[str, str]:
         "pnas": "automl_spaces.pnas:PNAS",
         "run": "automl_spaces.run:Run",
         "spikenas": "automl_spaces.spikenas:Spikenas",
+        "tree_cell": "automl_spaces.tree_cell:TreeCell",
     }

@@ -126,6 +126,8 @@ _ALL = (
     Op("dilsep7x7", partial(_dilated_separable, 7, 1)),
     Op("dilsep5x5_twice", partial(_dilated_separable, 5, 2)),
     Op("sep3x3_once", partial(_separable_once, 3)),
+    Op("sep5x5_once", partial(_separable_once, 5)),
+    Op("sep7x7_once", partial(_separable_once, 7)),
     Op("depthwise3x3", partial(_depthwise, 3)),
     Op("bottleneck3x3", partial(_bottleneck, ((3, 3),))),
     Op("bottleneck1x7_7x1", partial(_bottleneck, ((1, 7), (7, 1)))),

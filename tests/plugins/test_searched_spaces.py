@@ -30,6 +30,7 @@ SPACES = {  # by name: the fields of the smallest scale, and those of a small in
     "nao": ({"channels": 2}, {"blocks": 1, "reductions": 1, "operations": FEW}),
     "nasbench101": ({"channels": 4}, {"vertices": 4, "edges": 4}),
     "nasbench_macro": ({"channels": 2}, {"channels": 2}),
+    "tree_cell": ({"channels": 8}, {"depth": 2, "channels": 4, "operations": ("identity",)}),
     "pnas": ({"channels": 2}, {"blocks": 2, "operations": FEW}),
 }
 
