@@ -38,6 +38,7 @@ SMALL = {
     "blockqnn": ["space.layers=4", "space.channels=4"],
     "cgp": ["space.columns=5", "space.widths=[4,8]"],
     "tree_cell": ["space.channels=8"],
+    "choice_blocks": ["space.blocks=2", "space.channels=4"],
     "mobilenet_v2": ["space.width=[0.2,0.25,0.3]"],
     "squeezenet": ["space.width=0.1"],
 }
@@ -55,6 +56,7 @@ BY_TURNS = (
     "blockqnn",
     "cgp",
     "tree_cell",
+    "choice_blocks",
 )
 HAND_DESIGNED = sorted(automl_networks.automl_spaces())
 NARROW = {"vgg": 0.06, "alexnet": 0.06, "gcn": 0.06, "espnet_v2": 0.5, "shufflenet_v2": 0.5, "thundernet": 0.5}

@@ -13,6 +13,7 @@ def automl_spaces() -> Mapping[str, str]:
         "blockqnn": "automl_spaces.blockqnn:BlockQNN",
         "cgp": "automl_spaces.cgp:CGP",
         "chain": "automl_spaces.chain:Chain",
+        "choice_blocks": "automl_spaces.choice_blocks:ChoiceBlocks",
         "darts": "automl_spaces.darts:DARTS",
         "dpp_net": "automl_spaces.dpp_net:DPPNet",
         "enas_micro": "automl_spaces.enas_micro:ENASMicro",

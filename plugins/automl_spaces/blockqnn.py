@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from annotated_types import Ge
 
-from automl import Choose, Options, Space, Task
+from automl import Choose, Options, Task
+from automl_spaces.counted import Counted
 from automl_spaces.graphs import Form
 from automl_spaces.image_sizes import check_stages
 from automl_spaces.operations import OPERATIONS
@@ -36,7 +37,7 @@ Block = tuple[Layer, ...]
 
 
 @dataclass
-class BlockQNN(Space[Block]):
+class BlockQNN(Counted[Block]):
     """One block by its network structure code, a list of layers that ends in a terminal (Zhong et al., 2018).
 
     Each layer decides on its type, its kernel and the earlier layers that it reads: two different ones to add or to
@@ -102,9 +103,6 @@ class BlockQNN(Space[Block]):
         """Return the number of codes: of each length the product over its layers of their types, kernels and reads."""
         ways = [8 * place + 2 * place * (place - 1) for place in range(1, self.layers + 1)]
         return sum(prod(ways[:length]) for length in range(1, self.layers + 1))
-
-    def exceeds(self, number: int) -> bool:
-        return self.size() > number
 
     def graph(self, blueprint: Block) -> dict[str, list[tuple[str, str, str]]]:
         """Return the block's edges (from, to, type and kernel) by its name, for drawing it."""

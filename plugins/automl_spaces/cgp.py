@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from annotated_types import Ge
 
-from automl import Architecture, BadInput, Choose, Options, Space, Task
+from automl import Architecture, BadInput, Choose, Options, Task
+from automl_spaces.counted import Counted
 from automl_spaces.graphs import Form, canonical, reaching
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Node(NamedTuple):
 
 
 @dataclass
-class CGP(Space[tuple[Node, ...]]):
+class CGP(Counted[tuple[Node, ...]]):
     """A grid of ``rows`` by ``columns`` of nodes, each a function of earlier ones (Suganuma et al., 2017).
 
     A node has a function, of a convolution or residual ``block`` of each of the ``widths`` and with kernels of 3 and 5,
@@ -133,9 +134,6 @@ class CGP(Space[tuple[Node, ...]]):
         for column, *_ in self._asked:
             size *= self._functions.count * self._sources[column].count ** 2
         return size
-
-    def exceeds(self, number: int) -> bool:
-        return self.size() > number
 
     def graph(self, blueprint: tuple[Node, ...]) -> dict[str, list[tuple[str, str, str]]]:
         """Return the active nodes' edges (from, to, function) by the network's name, for drawing it."""

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Ge
 
-from automl import BadInput, Choose, Op, Options, Space, Task
+from automl import BadInput, Choose, Op, Options, Task
 from automl.errors import near_miss
+from automl_spaces.counted import Counted
 from automl_spaces.image_sizes import check_stages
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ Layers = tuple[tuple[Op, Op], ...]  # of each layer the normalisation and the co
 
 
 @dataclass
-class DPPNet(Space[Layers]):
+class DPPNet(Counted[Layers]):
     """One cell of layers that each read all before them, a normalisation and then a convolution (Dong et al., 2018).
 
     A cell has from ``least`` to ``layers`` layers, a decision where these differ; each has two slots of the paper, of
@@ -82,9 +83,6 @@ class DPPNet(Space[Layers]):
     def size(self) -> int:
         """Return the number of cells: the sum over their layers of (normalisations x convolutions)^layers."""
         return int(sum((len(self.normalisations) * len(self.convolutions)) ** count for count in self._counts))
-
-    def exceeds(self, number: int) -> bool:
-        return self.size() > number
 
     def graph(self, blueprint: Layers) -> dict[str, list[tuple[str, str, str]]]:
         """Return the cell's edges (from, to, operation) by its name, for drawing it."""

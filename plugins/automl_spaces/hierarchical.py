@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Ge
 
-from automl import BadInput, Choose, Op, Options, Space, Task
+from automl import BadInput, Choose, Op, Options, Task
+from automl_spaces.counted import Counted
 from automl_spaces.graphs import Form
 from automl_spaces.image_sizes import check_stages
 from automl_spaces.operations import OPERATIONS, named
@@ -24,7 +25,7 @@ Level = tuple[tuple[Op | int, ...], ...]  # of each motif its edges: an operatio
 
 
 @dataclass
-class Hierarchical(Space[tuple[Level, ...]]):
+class Hierarchical(Counted[tuple[Level, ...]]):
     """Graphs of operations, the motifs, that are the edges of a larger graph, the cell (Liu et al., 2018).
 
     ``nodes`` has the number of nodes of the graphs of each level, ``motifs`` how many graphs there are of each level
@@ -121,9 +122,6 @@ class Hierarchical(Space[tuple[Level, ...]]):
             for edges in motifs:
                 total *= labels.count ** len(edges)
         return total
-
-    def exceeds(self, number: int) -> bool:
-        return self.size() > number
 
     def graph(self, blueprint: tuple[Level, ...]) -> dict[str, list[tuple[str, str, str]]]:
         """Return the edges (from, to, operation or motif) of the cell and of each motif, those that carry something."""

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from annotated_types import Ge, Gt, Lt
 
-from automl import BadInput, Choose, Options, Space, Task
+from automl import BadInput, Choose, Options, Task
 from automl_networks.hand_designed import LEAST_MAP
 from automl_networks.widths import make_divisible
+from automl_spaces.counted import Counted
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -42,7 +43,7 @@ class Block(NamedTuple):
 
 
 @dataclass
-class MnasNetSearch(Space[tuple[Block, ...]]):
+class MnasNetSearch(Counted[tuple[Block, ...]]):
     """Mobile networks in blocks of equal layers, as MnasNet was searched (Tan et al., 2019).
 
     Each block decides on the kind of its layers, their kernel, squeeze and excite as a share of their inputs, what
@@ -121,9 +122,6 @@ class MnasNetSearch(Space[tuple[Block, ...]]):
         for _, depths in self._asked:
             size *= CONVOLUTIONS.count * KERNELS.count * SQUEEZES.count * SKIPS.count * FACTORS.count * depths.count
         return size
-
-    def exceeds(self, number: int) -> bool:
-        return self.size() > number
 
     def graph(self, blueprint: tuple[Block, ...]) -> dict[str, list[tuple[str, str, str]]]:
         """Return the chain of blocks as edges (from, to, operation) by its name, for drawing it."""

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import combinations
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from annotated_types import Ge
 
-from automl import Architecture, BadInput, Choose, Op, Options, Space, Task
+from automl import Architecture, BadInput, Choose, Op, Options, Task
+from automl_spaces.counted import Counted
 from automl_spaces.graphs import Form, canonical, reaching
 from automl_spaces.image_sizes import check_stages
+from automl_spaces.subsets import subsets
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -51,7 +52,7 @@ class Graph(NamedTuple):
 
 
 @dataclass
-class NASBench101(Space[Graph]):
+class NASBench101(Counted[Graph]):
     """One cell, any graph of few vertices and edges with three operations (Ying et al., 2019).
 
     The number of ``vertices`` is a decision, the input and the output among them, and so are those that each reads: at
@@ -77,7 +78,7 @@ class NASBench101(Space[Graph]):
             )
         self._counts = Options(range(2, self.vertices + 1))
         self._sources = {  # by vertex, and by how many edges there may be
-            vertex: [_subsets(vertex, most) for most in range(self.edges + 1)] for vertex in range(1, self.vertices)
+            vertex: [subsets(vertex, most) for most in range(self.edges + 1)] for vertex in range(1, self.vertices)
         }
         self._asked = [(f"v{vertex}.inputs", f"v{vertex}.op") for vertex in range(self.vertices)]
 
@@ -129,9 +130,6 @@ class NASBench101(Space[Graph]):
                     grown[used + len(read)] = grown.get(used + len(read), 0) + number
             ways = grown
         return int(sum(ways.values()) * _OPERATIONS.count ** (vertices - 2))
-
-    def exceeds(self, number: int) -> bool:
-        return self.size() > number
 
     def graph(self, blueprint: Graph) -> dict[str, list[tuple[str, str, str]]]:
         """Return the cell's edges (from, to, operation of what is read) by its name, for drawing it."""
@@ -191,9 +189,3 @@ def alive(graph: Graph) -> Graph:
     places = {old: new for new, old in enumerate(kept)}
     reads = tuple(tuple(places[source] for source in graph.reads[old]) for old in kept)
     return Graph(reads, tuple(graph.operations[old - 1] for old in kept[1:-1]))
-
-
-def _subsets(vertex: int, most: int) -> Options[tuple[int, ...]]:
-    """Return the non-empty sets of at most so many of the vertices before one."""
-    chosen = [subset for count in range(1, min(vertex, most) + 1) for subset in combinations(range(vertex), count)]
-    return Options(tuple(chosen) or ((0,),))

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Ge
 
-from automl import Architecture, BadInput, Choose, Op, Options, Space, Task
+from automl import Architecture, BadInput, Choose, Op, Options, Task
 from automl.errors import printable
 from automl_networks.vocabulary import VOCABULARY
+from automl_spaces.counted import Counted
 from automl_spaces.image_sizes import check_size
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ Layers = tuple[Op, ...]
 
 
 @dataclass
-class NASBenchMacro(Space[Layers]):
+class NASBenchMacro(Counted[Layers]):
     """Eight layers in three stages, each no layer or one of two inverted residuals (Su et al., 2021).
 
     An identity that halves the size is a 1 x 1 convolution. ``channels`` is the width of the stem, which each stage
@@ -81,9 +82,6 @@ class NASBenchMacro(Space[Layers]):
 
     def size(self) -> int:
         return int(_OPERATIONS.count ** len(_DECISIONS))
-
-    def exceeds(self, number: int) -> bool:
-        return self.size() > number
 
     def graph(self, blueprint: Layers) -> dict[str, list[tuple[str, str, str]]]:
         """Return the chain's edges (from, to, operation) by its name, for drawing it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -10,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from annotated_types import Ge, Lt
 
-from automl import Architecture, BadInput, Choose, Op, Options, Space, Task
+from automl import Architecture, BadInput, Choose, Op, Options, Task
 from automl_spaces.cells import Block, Cell, Cells, canonical, edges
+from automl_spaces.counted import Counted
 from automl_spaces.genotypes import PAPER, Style, genotype
 from automl_spaces.image_sizes import check_size
 from automl_spaces.operations import named
@@ -23,7 +23,7 @@ STEMS = {"imagenet": 32, "imagenet_large": 96}
 
 
 @dataclass
-class StackedCells(Space[Cells]):
+class StackedCells(Counted[Cells]):
     """Cells of ``blocks``, each of which makes a state of two earlier ones; the unused states are concatenated.
 
     ``cells`` is the number of normal cells a stage, ``channels`` the width of the first stage, doubled by each of
@@ -51,13 +51,6 @@ class StackedCells(Space[Cells]):
         self._operations = Options(named(self.operations, self._narrowest()))
         self._operations.check("space.operations")
         self._kinds = ("normal", "reduce") if self.reductions or self.skeleton != "cifar" else ("normal",)
-
-    @abstractmethod
-    def size(self) -> int:
-        """Return the number of encodings, by its formula."""
-
-    def exceeds(self, number: int) -> bool:
-        return self.size() > number
 
     def build(self, blueprint: Cells, task: Task) -> Module:
         from automl_spaces.cell_networks import CellNetwork, Plan

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from annotated_types import Ge
 
-from automl import BadInput, Choose, Op, Options, Space, Task
+from automl import BadInput, Choose, Op, Options, Task
+from automl_spaces.counted import Counted
 from automl_spaces.image_sizes import check_stages
 from automl_spaces.operations import named
 
@@ -43,7 +44,7 @@ class _Names(NamedTuple):
 
 
 @dataclass
-class TreeCell(Space[Node]):
+class TreeCell(Counted[Node]):
     """A cell that is a tree of branches, up to ``depth`` nodes deep (Cai et al., 2018).
 
     A node gives all of its branches its input and adds what they make, two or three, or deals its channels out to two
@@ -111,9 +112,6 @@ class TreeCell(Space[Node]):
             nodes = sum(ways**branches for branches in BRANCHES.values())
             inner = 1 + nodes
         return int(nodes)
-
-    def exceeds(self, number: int) -> bool:
-        return self.size() > number
 
     def graph(self, blueprint: Node) -> dict[str, list[tuple[str, str, str]]]:
         """Return the cell's edges (from, to, operation) by its name, for drawing it."""

@@ -23,6 +23,10 @@ SPACES = {  # by name: the fields of the smallest scale, and those of a small in
     "amoebanet": ({"channels": 4}, CELLS),
     "enas_micro": ({"channels": 2}, CELLS),
     "blockqnn": ({"channels": 2, "layers": 8}, {"layers": 2}),
+    "choice_blocks": (
+        {"channels": 2},
+        {"blocks": 2, "inputs": 2, "paths": 2, "operations": ("identity",), "channels": 2},
+    ),
     "cgp": ({"widths": (2, 3)}, {"rows": 1, "columns": 2, "levels_back": 2, "widths": (2,)}),
     "dpp_net": ({"channels": 4, "growth": 4}, {"layers": 2, "channels": 4, "growth": 4}),
     "hierarchical": ({"channels": 2}, {"nodes": (3, 3), "motifs": (2,), "operations": ("depthwise3x3",)}),
