@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
+from automl import Op
 from automl_networks.classifier import pooled_linear
 from automl_networks.conv_norm import conv_norm
 from automl_networks.convolutions import convolution
@@ -48,17 +51,26 @@ class ChoiceCell(nn.Module):
         self.inputs = nn.ModuleDict(
             {str(state): convolution(width, channels, 1) for state, width in enumerate((newer, older)) if state in read}
         )
-        self.blocks = nn.ModuleList(
-            nn.ModuleList(op(channels, channels, 1) for op in block.operations) for block in cell
-        )
+        self.blocks = nn.ModuleList(Applied(block.operations, channels) for block in cell)
 
     def forward(self, newer: Tensor, older: Tensor) -> Tensor:
         states = [
             self.inputs[str(state)](x) if str(state) in self.inputs else x for state, x in enumerate((newer, older))
         ]
-        for reads, operations in zip(self.reads, self.blocks, strict=True):
+        for reads, block in zip(self.reads, self.blocks, strict=True):
             given = [states[read] for read in reads]
-            x = sum(given[1:], given[0])
-            made = [operation(x) for operation in operations]
-            states.append(sum(made[1:], made[0]))
+            states.append(block(sum(given[1:], given[0])))
         return torch.cat(states[2:], dim=1)
+
+
+class Applied(nn.Module):
+    """The sum of what operations make of one map."""
+
+    def __init__(self, operations: Sequence[Op], channels: int) -> None:
+        super().__init__()
+        self.operations = nn.ModuleList(op(channels, channels, 1) for op in operations)
+
+    def forward(self, x: Tensor) -> Tensor:
+        made = [operation(x) for operation in self.operations]
+        total: Tensor = sum(made[1:], made[0])
+        return total

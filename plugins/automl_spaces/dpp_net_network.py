@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import gcd
+
 import torch
 from torch import Tensor, nn
 
@@ -55,16 +57,20 @@ def normalisation(name: str, channels: int) -> nn.Module:
 
 
 def convolution(name: str, inputs: int, outputs: int) -> nn.Module:
-    """Return the convolution of that name, which keeps the size; after a grouped 1 x 1 the groups are shuffled."""
+    """Return the convolution of that name, which keeps the size; after a grouped 1 x 1 the groups are shuffled.
+
+    Where strategies mix a part of the channels that the groups do not divide, there are fewer.
+    """
+    groups = gcd(GROUPS, inputs, outputs)
     match name:
         case "conv1x1":
             return nn.Conv2d(inputs, outputs, 1, bias=False)
         case "conv3x3":
             return nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
         case "group3x3":
-            return nn.Conv2d(inputs, outputs, 3, padding=1, groups=GROUPS, bias=False)
+            return nn.Conv2d(inputs, outputs, 3, padding=1, groups=groups, bias=False)
         case "depthwise3x3":
             return nn.Sequential(Depthwise(inputs, 3, 1), nn.Conv2d(inputs, outputs, 1, bias=False))
         case "learned_group1x1":
-            return nn.Sequential(LearnedGroupConvolution(inputs, outputs, GROUPS), ChannelShuffle(GROUPS))
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, groups=GROUPS, bias=False), ChannelShuffle(GROUPS))
+            return nn.Sequential(LearnedGroupConvolution(inputs, outputs, groups), ChannelShuffle(groups))
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, groups=groups, bias=False), ChannelShuffle(groups))

@@ -50,4 +50,5 @@ class Tree(nn.Module):
             parts = x.chunk(len(self.branches), dim=1)
             return torch.cat([branch(part) for branch, part in zip(self.branches, parts, strict=True)], dim=1)
         made = [branch(x) for branch in self.branches]
-        return sum(made[1:], made[0])
+        total: Tensor = sum(made[1:], made[0])
+        return total

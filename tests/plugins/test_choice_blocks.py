@@ -62,7 +62,7 @@ def test_all_operations_at_once_are_those_of_one():
     soft = ChoiceCell(space.make(everything).blueprint, 4, 4, 4).eval()
     hard = ChoiceCell((ChoiceBlock((0,), (B,)),), 4, 4, 4).eval()
     hard.load_state_dict(soft.state_dict())
-    for mixture in soft.blocks[0]:
+    for mixture in soft.blocks[0].operations:
         mixture.weights = torch.tensor([0.0, 1.0])
     x = torch.randn(2, 4, 6, 6)
     torch.testing.assert_close(soft(x, x), hard(x, x))

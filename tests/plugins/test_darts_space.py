@@ -9,7 +9,6 @@ import torch
 import yaml
 
 from automl import BadInput, measure
-from automl.decisions import Soft, takes_soft
 from automl.testing import check_space
 from automl_spaces.darts import DARTS, DARTS_OPERATIONS
 from automl_spaces.genotypes import GENOTYPES
@@ -127,18 +126,6 @@ def test_the_auxiliary_head_has_the_published_parameters_and_counts_for_nothing(
     network = build("darts_v1", CIFAR, cells=6, channels=36, auxiliary=True, drop_path=0.2)
     assert measure.parameters(network) == 3_169_414
     assert sum(parameter.numel() for parameter in network.parameters()) == 3_169_414 + 476_426
-
-
-def test_the_supernet_has_the_published_parameters_without_the_scales_of_its_operations():
-    space = DARTS(cells=2, channels=16, operations=("none", *DARTS_OPERATIONS))
-
-    def everything(name, domain):
-        return Soft((1 / 8,) * 8) if takes_soft(domain) else domain.together
-
-    with torch.device("meta"):
-        network = space.build(space.make(everything).blueprint, CIFAR)
-    scales = [m for m in network.cells.modules() if isinstance(m, torch.nn.BatchNorm2d)]
-    assert measure.parameters(network) - sum(measure.parameters(module) for module in scales) == 1_930_618
 
 
 def test_a_network_trains():
