@@ -83,7 +83,7 @@ def test_ten_thousand_samples_are_legal_and_can_be_read_back(name):
 @pytest.mark.parametrize("name", SPACES)
 def test_random_networks_of_the_smallest_scale_train(name):
     space, rng = make(name, **SPACES[name][0]), random.Random(0)
-    for number in range(15):
+    for number in range(24):
         task = Images((1 + number % 3, 8, 8 + number % 2), 3)
         space.check(task)
         network = space.build(space.sample(rng).blueprint, task)
