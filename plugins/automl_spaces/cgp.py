@@ -81,7 +81,8 @@ class CGP(Counted[tuple[Node, ...]]):
         genes: list[str] = []
         for number in kept:
             if number != INPUT:
-                genes += self._asked[number - 1][1 : 2 + len(nodes[number].reads)]
+                _, *names = self._asked[number - 1]
+                genes += names[: 1 + len(nodes[number].reads)]
         return [gene for gene in [*genes, "output.in"] if gene in values]
 
     def mutate(self, architecture: Architecture, rng: Random, names: Collection[str] | None = None) -> Architecture:
