@@ -180,12 +180,14 @@ def _resume(words: list[str]) -> int:
         given.settings.insert(0, given.run)
         given.run = None
     if given.run is not None and (Path(given.run) / "sweep.json").is_file():
+        from automl import trust
         from automl.sweeps import Sweep
 
-        settings, target = _target(given.settings)
+        again = trust.typed(given.settings)
+        settings = [word for word in given.settings if word not in again]
         if settings:
             raise BadInput(f"{given.run} is a sweep, which goes on as it was: leave out {settings[0]}")
-        return _run(Sweep.read(Path(given.run), target))
+        return _run(Sweep.read(Path(given.run), again))
     return _go_on(given.run, given.settings)
 
 
@@ -276,6 +278,80 @@ def _measure(words: list[str]) -> int:
         folder = runs.find_network(next(iter(folders), None), runs.root())
         found = measuring.measured_run(folder, target=target, timed=timed, **how)
     print(found.as_json() if given.json else found.as_text())
+    return 0
+
+
+def _latency(words: list[str]) -> int:
+    if words[:1] == ["build"]:
+        return _latency_build(words[1:])
+    parser = _parser(
+        "latency",
+        "Say how long the exported network of a run takes, here or on a device of yours (device=command), and how to "
+        "time it on a phone. automl latency build makes a table that predicts it: see automl latency build --help.",
+    )
+    parser.add_argument(
+        "words", nargs="*", metavar="run", help="a run folder, default the latest; device=, device.KEY="
+    )
+    parser.add_argument("--threads", help="default 1")
+    parser.add_argument("--batch", help="images a run, default 1")
+    parser.add_argument(
+        "--runtime", default="onnxruntime", choices=["onnxruntime", "torch"], help="default onnxruntime"
+    )
+    parser.add_argument("--int8", action="store_true", help="time model.int8.onnx, which automl export --int8 writes")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    given = parser.parse_intermixed_args(words)
+    from automl import config, device, latency, runs
+    from automl.plugins import Registry
+
+    rest, target = _target(given.words)
+    of_device = [word for word in rest if word.startswith("device") and "=" in word]
+    folders = [word for word in rest if word not in of_device]
+    if len(folders) > 1:
+        raise BadInput(f"one run is timed at a time: leave out {printable(folders[1])}")
+    for key, value in (("threads", given.threads), ("batch", given.batch)):
+        if value is not None:
+            of_device.append(f"device.{key}={_whole(f'--{key}', value)}")
+    place = device.build(config.group("device", of_device, Registry()))
+    folder = runs.find_network(next(iter(folders), None), runs.root())
+    found = latency.timed_run(folder, place, runtime=given.runtime, int8=given.int8, target=target)
+    print(found.as_json() if given.json else found.as_text())
+    return 0
+
+
+def _latency_build(words: list[str]) -> int:
+    parser = _parser(
+        "latency build",
+        "Make a table of latencies for the networks of a space on a device: kernels alone, some networks whole. It "
+        "predicts candidates by evaluator.latencies=FILE; its error on networks held out is printed.",
+    )
+    parser.add_argument(
+        "words", nargs="*", help="the words of a search: +space=NAME task=NAME device=NAME key=value ..."
+    )
+    parser.add_argument("--out", required=True, help="the file to write")
+    parser.add_argument("--space", help="the space, in place of +space=")
+    parser.add_argument("--networks", default="40", help="how many are timed whole, a quarter to judge by; default 40")
+    parser.add_argument("--image", help="channels x height x width, 3x224x224 unless the words name a task")
+    parser.add_argument("--classes", help="how many, 1000 unless the words name a task")
+    parser.add_argument("--json", action="store_true", help="the figures as one JSON object")
+    given = parser.parse_intermixed_args(words)
+    from automl import latency_build, measuring
+
+    image = None if given.image is None else measuring.image_of(given.image)
+    classes = None if given.classes is None else _whole("--classes", given.classes)
+    out = Path(given.out).expanduser()
+    if out.is_dir() or not out.parent.is_dir():
+        raise BadInput(f"--out {printable(given.out)} cannot be written: give a file in a folder that exists")
+    built = latency_build.build(
+        [*([f"+space={given.space}"] if given.space else []), *given.words],
+        networks=_whole("--networks", given.networks),
+        image=image,
+        classes=classes,
+        say=lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    built.table.write(out)
+    print(built.as_json() if given.json else built.as_text())
+    if not given.json:
+        print(out)
     return 0
 
 
@@ -449,6 +525,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "compare": _compare,
     "dashboard": _dashboard,
     "measure": _measure,
+    "latency": _latency,
     "export": _export,
     "predict": _predict,
     "plugins": _plugins,
@@ -462,6 +539,7 @@ _SENTENCES = {
     "dashboard": "show a run in optuna-dashboard",
     "compare": "compare the methods of a sweep, for a paper",
     "measure": "say what networks cost, layer by layer",
+    "latency": "time a run's network, here or on your device; latency build predicts it",
     "export": "write model.onnx of a run anew, with --int8 also in eight bits",
     "predict": "say what a run's network sees in images",
     "plugins": "list what is installed",

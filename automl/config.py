@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from automl import trust
 from automl.errors import BadInput, near_miss, printable
-from automl.plugins import Registry
+from automl.plugins import KINDS, Registry
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig
 
-_TEXT = re.compile(r"(runs|space\.target|.*\.(root|path|file|weights|run|table|storage))$")  # keys whose value is text
+_TEXT = re.compile(  # keys whose value is text
+    r"(runs|space\.target|device\.(command|called)|.*\.(root|path|file|weights|run|table|storage))$"
+)
 _LARGEST = 1_000_000  # bytes of a config file
 _GROUPS = ("space", "strategy", "evaluator", "task", "objective")  # which every run has
+_OPTIONAL = ("executor", "retrain", "compressor")
 _ELSEWHERE = re.compile(r"\$\{(?!oc\.env:[\w, ./-]*\})")  # what takes its value from more than the environment
 _OF_KEY = re.compile(r"\$\{(?:oc\.env:[\w, ./-]*|([\w.-]+))\}")
 _TAKEN = 10  # at most, in one text and of such texts in a file
@@ -69,6 +72,17 @@ def compose(words: Sequence[str], registry: Registry) -> DictConfig:
     return change(config, values, sweep=command(["-m", *words]))
 
 
+def group(name: str, words: Sequence[str], registry: Registry) -> dict[str, Any]:
+    """Return the plain values of one group, as ``device``, that words of it alone ask for; raises BadInput."""
+    for word in words:
+        if re.split("[=./@]", word.lstrip("+~"))[0] != name:
+            raise BadInput(f"{printable(word)} has no say here, only {name}=NAME and {name}.KEY=VALUE do: leave it out")
+    any_space = "+space=chain"  # composing asks for one
+    values = resolved(compose([any_space, *words], registry))[name]
+    assert isinstance(values, dict)
+    return values
+
+
 def jobs(words: Sequence[str], registry: Registry) -> list[list[str]]:
     """Return the words of every job of a sweep, in Hydra's order; raises BadInput where there is none."""
     with _hydra(registry):
@@ -108,6 +122,9 @@ def read(path: Path) -> DictConfig:
         raise BadInput(f"{path} is no config of a run: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(values, dict) or not all(isinstance(values.get(group), dict) for group in _GROUPS):
         raise BadInput(f"{path} is no config of a run: it lacks {', '.join(_GROUPS[:-1])} or {_GROUPS[-1]}")
+    for group in _OPTIONAL:
+        if not isinstance(values.get(group), dict | None):
+            raise BadInput(f"{path} is no config of a run: its {group} has no settings")
     _refuse_expanding(path, values)
     try:
         config = OmegaConf.create(values)
@@ -220,7 +237,8 @@ def resolved(config: DictConfig) -> dict[str, Any]:
     for key in missing:
         group, place = key.partition(".")[0], key.rpartition(".")[0]
         name = OmegaConf.select(config, f"{place}.name") if place else None
-        what = f"; automl explain {group} {printable(str(name))} says what it may be" if name else ""
+        explained = name and group in KINDS
+        what = f"; automl explain {group} {printable(str(name))} says what it may be" if explained else ""
         raise BadInput(f"{key} is missing: type {key}=VALUE{what}")
     try:
         values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)

@@ -109,7 +109,7 @@ def _trials(run: Run, registry: Registry) -> list[Trial]:
     """Return the trials of a run with the domains of their decisions, where the space can be had without its code."""
     trials = run.trials
     try:
-        space = registry.build("space", trust.without(run.heading["space"]))
+        space = registry.build("space", config.of_the_environment(trust.without(run.heading["space"])))
         read = [space.read(trial.architecture.to_json()) for trial in trials]
     except Exception as error:
         _log.debug("the domains of %s are not known: %s", run.directory, error)

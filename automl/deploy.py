@@ -171,10 +171,17 @@ def latency(network: nn.Module, task: Task, *, threads: int = 1, batch: int = 1)
 
     Of the task only what ``Deployed`` takes is looked at. Raises BadInput where the network cannot be exported.
     """
+    return onnx_latency(exported(network, task), task.input, runs=50, seconds=1.0, threads=threads, batch=batch)
+
+
+def exported(network: nn.Module, task: Task) -> bytes:
+    """Return the bytes of the ONNX file that a network, trained or not, would be shipped as; unchecked.
+
+    Of the task only what ``Deployed`` takes is looked at. Raises BadInput where the network cannot be exported.
+    """
     deployed = Deployed.of(copy.deepcopy(network), task)
     with at_rest(deployed), torch.no_grad():
-        model = _as_onnx(deployed, {})
-    return onnx_latency(model, task.input, runs=50, seconds=1.0, threads=threads, batch=batch)
+        return _as_onnx(deployed, {})
 
 
 def check_onnx(model: bytes, deployed: Deployed, images: np.ndarray[Any, Any] | None = None) -> None:

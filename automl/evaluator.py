@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from automl.checkpoint import Checkpoint
     from automl.decisions import Architecture
+    from automl.device import Device
 
 
 class Evaluator(ABC):
@@ -31,6 +32,7 @@ class Evaluator(ABC):
     limits: Sequence[Limit] = ()  # what candidates must keep, set before ``start``
     folder: Path | None = None  # where the run keeps checkpoints, set before ``start``; None: nothing is kept
     trainer: Trainer | None = None  # of the run's final network, set before ``start``; None: there is none
+    device: Device | None = None  # whose latencies are reported, set before ``start``; None: this machine
     space: Space[Any]
     task: Task
 
@@ -93,6 +95,10 @@ class Evaluator(ABC):
         """Go on from such a state, bit for bit as if it had not stopped."""
         raise NotImplementedError(f"{type(self).__name__} has no state")
 
+    def provenance(self) -> Mapping[str, str]:
+        """Return by metric where it comes from, in words, for those of which a reader has to know."""
+        return {}
+
     def outcome(self, architecture: Architecture) -> Mapping[str, float] | None:
         """Return what is already recorded of full training and of the test images; None where nothing is.
 
@@ -143,7 +149,7 @@ class Wrapper(Evaluator):
     def start(self, space: Space[Any], task: Task) -> None:
         super().start(space, task)
         self.inner.objectives, self.inner.limits, self.inner.folder = self.objectives, self.limits, self.folder
-        self.inner.trainer = self.trainer
+        self.inner.trainer, self.inner.device = self.trainer, self.device
         self.inner.start(space, task)
 
     def evaluate(self, trial: Trial) -> Iterator[Report]:
@@ -166,6 +172,9 @@ class Wrapper(Evaluator):
 
     def key(self, architecture: Architecture) -> Hashable | None:
         return self.inner.key(architecture)
+
+    def provenance(self) -> Mapping[str, str]:
+        return self.inner.provenance()
 
     def outcome(self, architecture: Architecture) -> Mapping[str, float] | None:
         return self.inner.outcome(architecture)

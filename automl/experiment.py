@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le
 
 from automl import config as configs
+from automl import device as devices
 from automl import executor, pareto, runs, trust
 from automl.decisions import Architecture
 from automl.errors import BadInput, JournalError, SearchFailed, StorageError, near_miss
@@ -73,6 +74,7 @@ class Experiment:
         self.task: Task = self.registry.build("task", values["task"])
         place = dict(values.get("executor") or {"name": "local"})
         self.executor: Executor = construct(executor.find(place.pop("name", None)), place, "executor")
+        self.device = devices.build(values.get("device"))
         retrain = values.get("retrain")
         self.trainer = self.registry.build("evaluator", retrain) if retrain and retrain.get("name") != "none" else None
         if retrain and self.trainer is not None and not isinstance(self.trainer, Trainer):
@@ -98,13 +100,15 @@ class Experiment:
             "space": configs.compressed(plain, written.get("compressor")),
             **{kind: written[kind] for kind in ("strategy", "evaluator", "task")},
             "executor": {
-                key: value for key, value in written.get("executor", {}).items() if key not in self.executor.open
+                key: value for key, value in (written.get("executor") or {}).items() if key not in self.executor.open
             },
             "objectives": [asdict(objective) for objective in self.objectives],
             "limits": [asdict(limit) for limit in self.limits],
             "seed": self.seed,
             **({} if (weights := self.space.digest()) is None else {"weights": weights}),
         }
+        if (elsewhere := trust.without(values.get("device") or devices.HERE, "device.")) != devices.HERE:
+            self.heading["device"] = elsewhere
         self.final = {"space": final, "retrain": retrain}
         self.create: Callable[[str], Path] = lambda label: runs.create(self.root, label)
 
@@ -135,7 +139,8 @@ class Experiment:
             )
         self.executor.check(self.evaluator, self.strategy)
         self.evaluator.objectives, self.evaluator.limits = self.objectives, self.limits
-        self.evaluator.trainer = self.trainer
+        self.evaluator.trainer, self.evaluator.device = self.trainer, self.device
+        self.device.check()
         self.evaluator.start(self.space, self.task)
         if rested := self.evaluator.rests_on():
             retrain = self.final["retrain"] or {}
@@ -279,7 +284,15 @@ class Experiment:
 
     def _final(self, trainer: Trainer) -> Final:
         return Final(
-            self.final_space, trainer, self.final, self.task, self.names["task"], self.test, self.seed, self.command
+            self.final_space,
+            trainer,
+            self.final,
+            self.task,
+            self.names["task"],
+            self.test,
+            self.seed,
+            self.command,
+            self.device,
         )
 
     def _summarise(self, study: Study, warnings: list[str]) -> dict[str, Any]:
@@ -319,6 +332,7 @@ class Experiment:
                 "validation": len(self.task.held_out),
                 "test": len(self.test),
             },
+            **({"provenance": dict(whence)} if (whence := self.evaluator.provenance()) else {}),
             "warnings": warnings,
             "versions": versions(),
         }
@@ -362,8 +376,14 @@ def resuming(
     config, settings = configs.choose_trackers(config, words, registry)
     configs.refuse_choices(config, settings)
     config = configs.change(config, settings)
+    plain = configs.unresolved(config)
     again = f"automl resume {folder} space.target=package.module:factory"
-    trust.refuse_missing(configs.unresolved(config)["space"], str(folder), again)
+    trust.refuse_missing(plain["space"], str(folder), again)
+    if (plain.get("device") or {}).get("command") == trust.ASKED:
+        raise BadInput(
+            f"the latencies of {folder} are measured by a command of yours, which is typed anew each time: type "
+            f"automl resume {folder} 'device.command=COMMAND {{model}}'"
+        )
     run = runs.Run(folder)
     data = folder / "data.json"
     command = runs.read_json(data).get("command") if data.exists() else None

@@ -27,6 +27,7 @@ from automl.trial import Report
 
 if TYPE_CHECKING:
     from automl.deploy import Deployed
+    from automl.device import Device
     from automl.measure import Latency
 
 CHECKPOINT = "checkpoint"  # the folder in a run's that the final training goes on from
@@ -50,6 +51,7 @@ class Final:
     test: Dataset
     seed: int
     command: str
+    device: Device
 
     def make(
         self,
@@ -106,7 +108,7 @@ class Final:
             found["before"] = {"test": test, "model": self._measure(before, folder / "before", measure)}
             places = {folder: (deployed, found["model"]), folder / "before": (before, found["before"]["model"])}
             with interruptible:
-                _compare(places, self.task)
+                _compare(places, self.task, self.device)
             if kept := (form or {}).get("compressed", {}).get("kept"):
                 found["compression"] = {"kept": dict(kept)}
         write_text(folder / "MODEL_CARD.md", self._card(folder, found))
@@ -140,11 +142,15 @@ class Final:
         }
         try:
             export(deployed, folder, self.test)
-            latency = measure.onnx_latency((folder / "model.onnx").read_bytes(), self.task.input)
-            measured |= _timed("latency", latency)
         except BadInput as error:
             _log.warning("model.onnx is not written: %s", error)
             _log.debug("model.onnx is not written", exc_info=True)
+        else:
+            try:
+                latency = self.device.time((folder / "model.onnx").read_bytes(), self.task.input)
+                measured |= _timed("latency", latency)
+            except BadInput as error:
+                _log.warning("the latency is not measured: %s; the network is kept, so try automl latency", error)
         for extra in more(deployed.network):
             measured |= extra
         return measured
@@ -215,19 +221,19 @@ def _worth(network: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _compare(places: Mapping[Path, tuple[Deployed, dict[str, Any]]], task: Task) -> None:
+def _compare(places: Mapping[Path, tuple[Deployed, dict[str, Any]]], task: Task, device: Device) -> None:
     """Add what is measured besides of two networks, of which one was made of the other, to what is known of each.
 
     They are timed in turn, and the quietest round of each counts: a machine is not equally busy at all times.
     """
-    from automl.measure import counted, onnx_latency, torch_latency
+    from automl.measure import counted, torch_latency
 
     rounds: dict[tuple[Path, str], list[Latency]] = {}
     for _ in range(_ROUNDS):
         for place, (deployed, known) in places.items():
             if "latency_ms" in known:
                 model = (place / "model.onnx").read_bytes()
-                rounds.setdefault((place, "latency"), []).append(onnx_latency(model, task.input, seconds=0.7))
+                rounds.setdefault((place, "latency"), []).append(device.time(model, task.input, seconds=0.7))
             rounds.setdefault((place, "latency_torch"), []).append(torch_latency(deployed, task.input, seconds=0.7))
     for (place, name), latencies in rounds.items():
         quietest = min(latencies, key=lambda latency: latency.median_ms)
@@ -241,7 +247,7 @@ def _timed(name: str, latency: Latency, how: str = "") -> dict[str, Any]:
         f"{name}_ms": latency.median_ms,
         f"{name}_p10_ms": latency.p10_ms,
         f"{name}_p90_ms": latency.p90_ms,
-        f"{name}_of": f"{latency.runtime}, {latency.threads} thread, batch {latency.batch}, {latency.runs} runs{how}",
+        f"{name}_of": f"{latency.describe()}{how}",
     }
 
 

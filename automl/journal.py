@@ -147,40 +147,42 @@ def _are_numbers(value: Any) -> bool:
     return isinstance(value, dict) and all(map(_is_number, value.values()))
 
 
-_KEYS: dict[str, dict[str, Callable[[Any], bool]]] = {  # what an event has to say
+_KEYS: dict[str, dict[str, Callable[[Any], bool]]] = {  # what an event says
     "study": {"study": _is_object},
-    "started": {"trial": _is_whole, "fidelity": _is_number},
+    "started": {
+        "trial": _is_whole,
+        "fidelity": _is_number,
+        "parent": _is_whole,
+        "decisions": _is_object,
+        "changes": _is_object,
+        "notes": _is_object,
+        "clock": _is_number,
+    },
     "reported": {"trial": _is_whole, "fidelity": _is_number, "metrics": _are_numbers},
-    "finished": {"trial": _is_whole, "seconds": _is_number},
-    "failed": {"trial": _is_whole, "seconds": _is_number, "reason": _is_text},
+    "finished": {"trial": _is_whole, "seconds": _is_number, "clock": _is_number},
+    "failed": {
+        "trial": _is_whole,
+        "seconds": _is_number,
+        "clock": _is_number,
+        "reason": _is_text,
+        "traceback": _is_text,
+    },
     "duplicate": {"of": _is_whole},
 }
-_OTHERS: dict[str, Callable[[Any], bool]] = {  # and may
-    "clock": _is_number,
-    "notes": _is_object,
-    "decisions": _is_object,
-    "changes": _is_object,
-}
+_MAY_BE_NULL = {"parent", "traceback"}
+_MAY_LACK = {"decisions", "changes", "notes", "clock", *_MAY_BE_NULL}
 
 
 def _wrong(record: Mapping[str, Any]) -> str | None:
     """Return the key whose value is no such thing, None where all are; events that are not known say what they like."""
-    keys = _KEYS.get(record["event"])
-    if keys is None:
-        return None
-    for name, fits in keys.items():
-        if not fits(record.get(name)):
-            return name
-    for name, fits in _OTHERS.items():
-        if name in record and not fits(record[name]):
-            return name
-    if record["event"] == "started":
-        if not ("decisions" in record or "changes" in record):
-            return "decisions"
-        if record.get("parent") is not None and not _is_whole(record["parent"]):
-            return "parent"
-    if record["event"] == "failed" and not isinstance(record.get("traceback"), str | None):
-        return "traceback"
+    event = record["event"]
+    for name, fits in _KEYS.get(event, {}).items():
+        value = record.get(name)
+        if fits(value) or (value is None and name in (_MAY_BE_NULL if name in record else _MAY_LACK)):
+            continue
+        return name
+    if event == "started" and not ("decisions" in record or "changes" in record):
+        return "decisions"
     return None
 
 

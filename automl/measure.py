@@ -121,15 +121,24 @@ def at_rest(model: Module) -> Iterator[Module]:
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds of one run: the median, and the spread from the tenth to the ninetieth percentile."""
+    """Milliseconds of one run: the median, and the spread from the tenth to the ninetieth percentile.
+
+    ``threads`` is None where only the device knows.
+    """
 
     median_ms: float
     p10_ms: float
     p90_ms: float
     runs: int
-    threads: int
+    threads: int | None
     batch: int
     runtime: str
+
+    def describe(self) -> str:
+        """Return how it was measured: runtime, threads, batch and runs."""
+        threads = [] if self.threads is None else [f"{self.threads} thread{'s' * (self.threads != 1)}"]
+        runs = f"{self.runs} run{'s' * (self.runs != 1)}"
+        return ", ".join([self.runtime, *threads, f"batch {self.batch}", runs])
 
 
 def torch_latency(
@@ -166,15 +175,37 @@ def onnx_latency(
     batch: int = 1,
     warm_up: int = 5,
 ) -> Latency:
-    """Time the bytes of an ONNX file in onnxruntime: at most so many runs and seconds, after ``warm_up`` unseen."""
+    """Time the bytes of an ONNX file in onnxruntime: at most so many runs and seconds, after ``warm_up`` unseen.
+
+    The image is of channels x height x width, where the file does not say what its inputs are.
+    """
+    return onnx_timer(model, image, threads=threads, batch=batch)(runs, seconds, warm_up)
+
+
+def onnx_timer(
+    model: bytes, image: tuple[int, int, int], *, threads: int = 1, batch: int = 1, alone: bool = False
+) -> Callable[[int, float, int], Latency]:
+    """Return what times the bytes of an ONNX file as ``onnx_latency`` does, by runs, seconds and warm-up.
+
+    ``alone`` counts, on one thread, only while that has a processor, so that a busy machine has less of a part in it.
+    """
     import numpy as np
     import onnxruntime
 
     session = onnx_session(model, threads=threads)
-    images = np.random.default_rng(0).random((batch, *image), dtype=np.float32)
-    given = {session.get_inputs()[0].name: images}
-    times = _time(lambda: session.run(None, given), runs, seconds, warm_up)
-    return Latency(*times, threads, batch, f"onnxruntime {onnxruntime.__version__}")
+    rng = np.random.default_rng(0)
+    whole = (batch, *image)
+    given = {}
+    for value in session.get_inputs():
+        sides = [side if isinstance(side, int) else whole[place] for place, side in enumerate(value.shape)]
+        given[value.name] = rng.random(sides, dtype=np.float32)
+
+    def take(runs: int, seconds: float, warm_up: int) -> Latency:
+        clock = time.thread_time_ns if alone and threads == 1 else time.perf_counter_ns
+        times = _time(lambda: session.run(None, given), runs, seconds, warm_up, clock)
+        return Latency(*times, threads, batch, f"onnxruntime {onnxruntime.__version__}")
+
+    return take
 
 
 def onnx_session(model: bytes, threads: int = 0) -> Any:
@@ -189,7 +220,11 @@ def onnx_session(model: bytes, threads: int = 0) -> Any:
 
 
 def _time(
-    run: Callable[[], Tensor | list[Any]], runs: int, seconds: float, warm_up: int
+    run: Callable[[], Tensor | list[Any]],
+    runs: int,
+    seconds: float,
+    warm_up: int,
+    clock: Callable[[], int] = time.perf_counter_ns,
 ) -> tuple[float, float, float, int]:
     """Run it a few times unseen, then time it again and again: median, percentiles 10 and 90, and number of runs."""
     import numpy as np
@@ -200,8 +235,8 @@ def _time(
     end = started + seconds
     times: list[float] = []
     while len(times) < runs and (len(times) < 5 or time.perf_counter() < end):
-        before = time.perf_counter_ns()
+        before = clock()
         run()
-        times.append((time.perf_counter_ns() - before) / 1e6)
+        times.append((clock() - before) / 1e6)
     low, median, high = (float(value) for value in np.percentile(times, (10, 50, 90)))
     return median, low, high, len(times)

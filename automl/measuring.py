@@ -94,8 +94,7 @@ def measured_run(
     task = _task(deployed.input, len(deployed.classes))
     network = _measured(deployed.network, description["decisions"], task, batch, threads, timed)
     chosen = f"the network of {printable(folder.name)}"
-    names = _names(description["space"])
-    return Measurement(*names, chosen, task.input, task.outputs, batch, threads, (network,))
+    return Measurement(*names(description["space"]), chosen, task.input, task.outputs, batch, threads, (network,))
 
 
 def measured_space(
@@ -118,28 +117,46 @@ def measured_space(
     values = configs.resolved(configs.compose(words, registry))
     seed = check(values.get("seed"), Annotated[int, Ge(0)] | None, "seed")
     seed = secrets.randbelow(1 << 31) if seed is None else seed
-    plain = {key: value for key, value in values["space"].items() if key != "final"}
-    settings = configs.compressed(plain, values.get("compressor"))
-    space: Space[Any] = registry.build("space", settings)
-    if any(re.match(r"task[=.]", word) for word in words):
-        given = registry.build("task", values["task"])
-        given.prepare(seed)
-        task = _task(image or given.input, classes or given.outputs)
-        whence = ""
-    else:
-        task = _task(image or IMAGE, classes or CLASSES)
-        whence = "; where no task is named, --image gives the size"
+    space, task, settings = described(words, values, registry, image, classes, seed)
+    whence = "" if _names_task(words) else "; where no task is named, --image gives the size"
     try:
         space.check(task)
         architectures, chosen = _choose(space, seed)
         with _fitting(task, batch):
-            built = [(architecture, _built(space, architecture, task, seed)) for architecture in architectures]
+            made = [(architecture, built(space, architecture, task, seed)) for architecture in architectures]
     except (BadInput, TrialFailed) as error:
         raise BadInput(f"{error}{whence if 'image' in str(error) else ''}") from error
     networks = [
-        _measured(network, architecture.to_json(), task, batch, threads, timed) for architecture, network in built
+        _measured(network, architecture.to_json(), task, batch, threads, timed) for architecture, network in made
     ]
-    return Measurement(*_names(settings), chosen, task.input, task.outputs, batch, threads, networks)
+    return Measurement(*names(settings), chosen, task.input, task.outputs, batch, threads, networks)
+
+
+def described(
+    words: Sequence[str],
+    values: Mapping[str, Any],
+    registry: Registry,
+    image: Image | None,
+    classes: int | None,
+    seed: int,
+) -> tuple[Space[Any], Any, dict[str, Any]]:
+    """Return the space of a composed config, what its networks are built for, and the space's settings.
+
+    They are for the task's images and classes where the words name a task, else for 3 x 224 x 224 and 1,000, unless
+    told.
+    """
+    plain = {key: value for key, value in values["space"].items() if key != "final"}
+    settings = configs.compressed(plain, values.get("compressor"))
+    space: Space[Any] = registry.build("space", settings)
+    if not _names_task(words):
+        return space, _task(image or IMAGE, classes or CLASSES), settings
+    given = registry.build("task", values["task"])
+    given.prepare(seed)
+    return space, _task(image or given.input, classes or given.outputs), settings
+
+
+def _names_task(words: Sequence[str]) -> bool:
+    return any(re.match(r"task[=.]", word) for word in words)
 
 
 def image_of(text: str) -> Image:
@@ -160,14 +177,14 @@ def _task(image: Image, classes: int) -> Any:
     return SimpleNamespace(input=image, outputs=classes, classes=names, mean=[0.0] * channels, std=[1.0] * channels)
 
 
-def _names(space: Mapping[str, Any]) -> tuple[str, str | None]:
+def names(space: Mapping[str, Any]) -> tuple[str, str | None]:
     """Return the name of the space of these settings, and that of the compressor around it; None without one."""
     if "compressor" in space:
         return space["space"]["name"], space["compressor"]["name"]
     return space["name"], None
 
 
-def _built(space: Space[Any], architecture: Architecture, task: Any, seed: int) -> Module:
+def built(space: Space[Any], architecture: Architecture, task: Any, seed: int) -> Module:
     """Return the network, its weights drawn by the seed."""
     import torch
 
@@ -240,7 +257,7 @@ def _one(network: Measured) -> Iterator[str]:
         else:
             yield (
                 f"  {found.runtime}: {found.median_ms:,.3f} ms ({found.p10_ms:,.3f} to {found.p90_ms:,.3f}), "
-                f"{_count(found.threads, 'thread')}, batch {found.batch}, {_count(found.runs, 'run')}"
+                f"{found.describe().removeprefix(f'{found.runtime}, ')}"
             )
 
 

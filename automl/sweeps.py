@@ -24,12 +24,13 @@ class Sweep:
 
         Raises BadInput where jobs differ in the code that they name, which is typed but once to go on with them.
         """
-        targets = dict.fromkeys(word for words in jobs for word in _code(words))
-        if len(targets) > 1:
-            raise BadInput(
-                f"a sweep has one {trust.WORD[:-1]}, and here are {', '.join(targets)}: start a sweep for each, or "
-                "name one factory and sweep over what it takes, space.arguments"
-            )
+        for start in trust.WORDS:
+            targets = dict.fromkeys(word for words in jobs for word in trust.typed(words) if word.startswith(start))
+            if len(targets) > 1:
+                advice = ", or name one factory and sweep over what it takes, space.arguments" * (start == trust.WORD)
+                raise BadInput(
+                    f"a sweep has one {start[:-1]}, and here are {', '.join(targets)}: start a sweep for each{advice}"
+                )
         self._root = root
         self.folder: Path | None = None
         self.command = command
@@ -38,17 +39,17 @@ class Sweep:
         ]
 
     @classmethod
-    def read(cls, folder: Path, target: str | None = None) -> Sweep:
+    def read(cls, folder: Path, given: Sequence[str] = ()) -> Sweep:
         """Return the sweep of a folder, to be gone on with; raises BadInput where sweep.json is damaged.
 
-        Where its jobs name code of the user's, ``target`` names it again: what the file has is not run.
+        Where its jobs name code of the user's, the words ``given`` name it again: what the file has is not run.
         """
         found = runs.read_json(folder / "sweep.json")
         try:
             sweep = cls(
                 folder.parent,
                 str(found["command"]),
-                [trust.words_without([str(word) for word in job["words"]], target) for job in found["jobs"]],
+                [trust.words_without([str(word) for word in job["words"]], given) for job in found["jobs"]],
             )
             for job, known in zip(sweep.jobs, found["jobs"], strict=True):
                 inside = None if known["folder"] is None else Path(str(known["folder"])).name  # never outside of it
@@ -57,14 +58,17 @@ class Sweep:
         except (KeyError, TypeError) as error:
             raise BadInput(f"{folder / 'sweep.json'} is no list of jobs ({error}): start the sweep again") from error
         sweep.folder = folder
-        named = any(_code(job["words"]) for job in sweep.jobs)
-        if named and target is None and any(job["exit"] != 0 for job in sweep.jobs):
-            raise BadInput(
-                f"the jobs of {folder} run code of yours, which is named anew each time: type automl resume "
-                f"{shlex.quote(str(folder))} {trust.WORD}package.module:factory"
-            )
-        if target is not None and not named:
-            raise BadInput(f"no job of {folder} runs code of yours: leave out {trust.WORD}{printable(target)}")
+        named = {word for job in sweep.jobs for word in trust.typed(job["words"])}
+        if any(job["exit"] != 0 for job in sweep.jobs):
+            for start, what in trust.WORDS.items():
+                if f"{start}{trust.ASKED}" in named:
+                    raise BadInput(
+                        f"the jobs of {folder} run code of yours, which is named anew each time: type automl resume "
+                        f"{shlex.quote(str(folder))} {start}{what}"
+                    )
+        for word in given:
+            if word not in named:
+                raise BadInput(f"no job of {folder} runs such code of yours: leave out {printable(word)}")
         return sweep
 
     def run(
@@ -87,7 +91,7 @@ class Sweep:
                 if begun is None:
                     job["exit"] = start(job["words"], lambda label, number=number: self._make(number, label))  # type: ignore[misc]
                 else:
-                    job["exit"] = go_on(begun, _code(job["words"]))
+                    job["exit"] = go_on(begun, trust.typed(job["words"]))
                 self._write()
         finally:
             print()
@@ -142,8 +146,3 @@ def place(folder: Path) -> tuple[str, list[str]] | None:
     if own is None:
         return None
     return folder.parent.name, [word for word in own if any(word not in job["words"] for job in jobs)] or own
-
-
-def _code(words: Sequence[str]) -> list[str]:
-    """Return those of the words that name code."""
-    return [word for word in words if word.startswith(trust.WORD)]

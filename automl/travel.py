@@ -14,7 +14,7 @@ from automl.evaluator import Evaluator
 from automl.space import Space
 from automl.trial import NOTHING, Candidate, Report, Trial
 
-_GIVEN = ("space", "task", "objectives", "limits", "folder", "trainer")  # what an evaluator is given again
+_GIVEN = ("space", "task", "objectives", "limits", "folder", "trainer", "device")  # what an evaluator is given again
 
 
 class Packed(NamedTuple):
@@ -48,6 +48,7 @@ def pack(evaluator: Evaluator) -> bytes:
         "task": evaluator.task,
         "evaluator": _recipe(evaluator),
         "trainer": None if evaluator.trainer is None else _recipe(evaluator.trainer),
+        "device": evaluator.device,
         "objectives": tuple(evaluator.objectives),
         "limits": tuple(evaluator.limits),
         "folder": None if evaluator.folder is None else Path(evaluator.folder).absolute(),
@@ -67,7 +68,7 @@ def unpack(packed: bytes) -> Evaluator:
     parts = pickle.loads(packed)  # noqa: S301  # from the process that started this one
     space, task, evaluator = _made(parts["space"]), parts["task"], _made(parts["evaluator"])
     evaluator.objectives, evaluator.limits, evaluator.folder = parts["objectives"], parts["limits"], parts["folder"]
-    evaluator.trainer = _made(parts["trainer"])
+    evaluator.trainer, evaluator.device = _made(parts["trainer"]), parts["device"]
     if task is not None:
         space.check(task)
     evaluator.start(space, task)

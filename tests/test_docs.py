@@ -61,8 +61,9 @@ def test_every_other_command_it_shows_exists_with_its_options(page, capsys):
         words = shlex.split(line, comments=True)
         name, asked = words[0], {word.partition("=")[0] for word in words if word.startswith("--")}
         assert name in COMMANDS, line
+        within = words[1:2] if words[:2] == ["latency", "build"] else []
         with pytest.raises(SystemExit):
-            main([name, "--help"])
+            main([name, *within, "--help"])
         assert asked <= set(re.findall(r"--[\w-]+", capsys.readouterr().out)), line
 
 

@@ -316,6 +316,7 @@ ELSEWHERE = {
     "automl/testing/strategies.py": "into a temporary folder",
     "automl/testing/trackers.py": "into a temporary folder",
     "automl/int8.py": "into a temporary folder, for a library that only takes files",
+    "automl/device.py": "into a temporary folder, for a command that only takes files",
     "automl/cli.py": "os.devnull, once nobody reads any more",
     "plugins/automl_trackers/tensorboard_events.py": "by TensorBoard's own writer, and what that left is removed",
 }

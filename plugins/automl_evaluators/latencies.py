@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,58 +11,75 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from automl import BadInput, TrialFailed, deploy, measure
+from automl import TrialFailed, latency_table, measure
+from automl.device import Device, Here, candidate_latency
 from automl.errors import printable
+from automl.latency_table import Table
 from automl.mixture import Mixture
+from automl.prediction import Prediction
 
 Shape = tuple[int, ...]  # of one image or map: channels x height x width
 
 
-def milliseconds(kind: str, network: nn.Module, task: Any) -> float:
-    """Return the median time of a network for one image, on one thread of the CPU.
+def milliseconds(kind: str, network: nn.Module, task: Any, device: Device | None = None) -> float:
+    """Return the median time of a network for one image.
 
-    The kind is latency_ms, exported and in onnxruntime, or latency_torch_ms. Of the task only what
-    ``automl.deploy.Deployed`` takes is looked at. Raises BadInput for what cannot be exported.
+    The kind is latency_ms, exported and on the device, None being this CPU in onnxruntime, or latency_torch_ms, on one
+    thread of this CPU. Of the task only what ``automl.deploy.Deployed`` takes is looked at. Raises TrialFailed for
+    what cannot be exported or measured.
     """
     if kind == "latency_ms":
-        return deploy.latency(network, task).median_ms
+        return candidate_latency(device, network, task)
     return measure.torch_latency(network, task.input).median_ms
+
+
+def identity(kind: str, device: Device) -> Mapping[str, Any]:
+    """Return what such latencies rest on: the device, or PyTorch here."""
+    if kind == "latency_ms":
+        return device.identity
+    return {**Here().identity, "runtime": f"torch {torch.__version__}"}
 
 
 @dataclass
 class Latencies:
     """Milliseconds of one kind by operation and shapes, as "sep3x3 16x8x8 -> 16x8x8".
 
-    What is not known is measured, each once, less what an identity takes there: calling it. Where all was given in a
-    file, its ``source``, nothing is measured, for it may be of another device.
+    What is not known is measured, each once, less what an identity takes there: calling it. By a file that
+    ``automl latency build`` wrote it is predicted instead, the kernels of the operation summed. Of a file whose device
+    is not known, or is not this machine, what it lacks is not measured.
     """
 
     kind: str
-    known: dict[str, float] = field(default_factory=dict)
-    source: Path | None = None
+    table: Table = field(default_factory=lambda: Table("", None, None))
+    device: Device | None = None  # None: this machine
+    prediction: Prediction | None = None
 
     def __post_init__(self) -> None:
         self._idle: dict[Shape, float] = {}
 
+    @property
+    def known(self) -> dict[str, float]:
+        """The milliseconds by operation."""
+        return self.table.operations
+
+    @property
+    def source(self) -> Path | None:
+        """The file that the table is of."""
+        return self.table.source
+
     @classmethod
-    def read(cls, kind: str, path: Path) -> Latencies:
-        """Read a table from a file, a JSON object; raises BadInput for anything else."""
+    def new(cls, kind: str, device: Device | None, image: Shape) -> Latencies:
+        """Return an empty table of the device."""
+        return cls(kind, Table(kind, identity(kind, device or Here()), image), device)
+
+    @classmethod
+    def read(cls, kind: str, path: Path, device: Device | None, image: tuple[int, int, int]) -> Latencies:
+        """Read a table from a file; raises BadInput for one that is none, or of another device or other images."""
         what = f"evaluator.latencies={printable(str(path))}"
-        try:
-            table = json.loads(path.read_text())
-        except OSError as error:
-            raise BadInput(f"{what} cannot be read ({error.strerror}): give a latencies.json of a run") from error
-        except (ValueError, RecursionError) as error:
-            raise BadInput(f"{what} is not JSON ({str(error)[:100]}): give a latencies.json of a run") from error
-        if not isinstance(table, dict) or not table:
-            raise BadInput(
-                f"{what} holds no table: give an object of milliseconds by operation, a run's latencies.json"
-            )
-        for name, value in table.items():
-            if type(value) not in (int, float) or not (0 <= value < math.inf):
-                found = printable(json.dumps(value))[:40]
-                raise BadInput(f"{what} has {found} for {printable(name)!r}: give milliseconds, 0 or more")
-        return cls(kind, {name: float(value) for name, value in table.items()}, path)
+        table = latency_table.read(path, kind, what)
+        table.refuse_other(identity(kind, device or Here()), image, what)
+        prediction = Prediction(table, device or Here(), image, what) if table.networks else None
+        return cls(kind, table, device, prediction)
 
     def options(
         self, network: nn.Module, weights: Mapping[str, Sequence[float]], task: Any
@@ -82,23 +97,38 @@ class Latencies:
         rest = f"rest {_by(task.input)} of {measure.parameters(network)} parameters"
         self._refuse([rest, *(name for one in passes for name in one.names)])
         if rest not in self.known:
-            self.known[rest] = milliseconds(self.kind, network, task)
+            self.known[rest] = self._whole(network, task)
         sums = {decision: [0.0] * len(some) for decision, some in weights.items()}
         for one in passes:
             for place, (name, option) in enumerate(zip(one.names, one.mixture.options, strict=True)):
                 if name not in self.known:
-                    self.known[name] = max(0.0, self._alone(option, one.given) - self._calling(one.given))
+                    self.known[name] = self._adds(option, one.given)
                 sums[one.mixture.decision][place] += self.known[name]
         return self.known[rest], sums
 
     def _refuse(self, names: Sequence[str]) -> None:
         lacking = list(dict.fromkeys(name for name in names if name not in self.known))
-        if self.source is not None and lacking:
+        if self.source is None or self.prediction is not None:
+            return
+        if lacking and (self.table.identity is None or not isinstance(self.device or Here(), Here)):
             raise TrialFailed(
                 f"evaluator.latencies={printable(str(self.source))} has no {lacking[0]!r}"
                 + (f", nor {len(lacking) - 1} more that this search needs" if lacking[1:] else "")
                 + ": add them, or have all measured by evaluator.latencies=null, which writes latencies.json"
             )
+
+    def _whole(self, network: nn.Module, task: Any) -> float:
+        """Return what a network takes."""
+        if self.prediction is not None:
+            return self.prediction.milliseconds(network, task)
+        return milliseconds(self.kind, network, task, self.device)
+
+    def _adds(self, option: nn.Module, shape: Shape) -> float:
+        """Return what an option adds to a network where its input has this shape."""
+        if self.prediction is not None:
+            channels, height, width = shape
+            return self.prediction.alone(option, (channels, height, width))
+        return max(0.0, self._alone(option, shape) - self._calling(shape))
 
     def _calling(self, shape: Shape) -> float:
         if shape not in self._idle:
@@ -108,7 +138,7 @@ class Latencies:
     def _alone(self, module: nn.Module, shape: Shape) -> float:
         channels = shape[0]
         facts = SimpleNamespace(input=shape, mean=[0.0] * channels, std=[1.0] * channels, classes=[])
-        return milliseconds(self.kind, module, facts)
+        return milliseconds(self.kind, module, facts, self.device)
 
 
 class _Nothing(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,7 +14,6 @@ from annotated_types import Ge, Gt, Lt
 
 from automl import Architecture, BadInput, Evaluator, Report, Space, Task, Trial
 from automl.errors import printable
-from automl.files import write_json
 from automl_evaluators.hardware import Accelerator, Hardware, Precision
 from automl_evaluators.paths import everything, fair, halves, kept
 
@@ -60,7 +59,8 @@ class Supernet(Evaluator):
     steps and stays. With ``resource`` a term is added to the loss of the choices, ``strength`` times the logarithm of
     the expected cost over ``target``, as long as it is above it (Wu et al., 2019; Xie et al., 2019). Latencies are of
     a table of operations at the shapes of their places: each measured once, on this machine, and written to
-    latencies.json in the run's folder, or all given by such a file, ``latencies``.
+    latencies.json in the run's folder, or all given by such a file, ``latencies``; one that ``automl latency build``
+    wrote predicts them by their kernels, and latency_ms of a candidate of its own.
 
     Every ``curvature`` trials of soft choices the largest eigenvalue of the Hessian of the loss by their logits is
     reported, by which strategies tell that a search collapses (R-DARTS; Zela et al., 2020).
@@ -104,7 +104,7 @@ class Supernet(Evaluator):
                 f"evaluator.resource={self.resource} and evaluator.target={self.target} belong together: "
                 "give both, as evaluator.resource=parameters evaluator.target=1e6, or none"
             )
-        if self.latencies is not None and self.resource not in TIMES:
+        if self.latencies is not None and self.resource not in TIMES and self.resource is not None:
             raise BadInput(
                 f"evaluator.latencies={printable(self.latencies)} is of no use to evaluator.resource={self.resource}: "
                 "type evaluator.resource=latency_ms, or leave the table out"
@@ -244,26 +244,51 @@ class Supernet(Evaluator):
         return costs
 
     def _latencies_of(self, architecture: Architecture) -> dict[str, float]:
-        """Return the latencies that are of interest of the architecture's own network, measured as a whole."""
+        """Return the latencies that are of interest of the architecture's own network: measured whole, or predicted."""
         from automl_evaluators.latencies import milliseconds
 
-        return {kind: milliseconds(kind, self._alone(architecture), self.task) for kind in sorted(self.wanted & TIMES)}
+        found = {}
+        for kind in sorted(self.wanted & TIMES):
+            prediction, network = self._tables[kind].prediction, self._alone(architecture)
+            if prediction is not None:
+                found[kind] = prediction.milliseconds(network, self.task)
+            else:
+                found[kind] = milliseconds(kind, network, self.task, self.device)
+        return found
 
     def _latency_tables(self) -> dict[str, Latencies]:
         """Return a table for each kind of latency of interest; raises BadInput where the one that is given is bad."""
         timed = sorted(TIMES & {*self.wanted, self.resource})
+        kind = self.resource or "latency_ms"
+        if self.latencies is not None and kind not in timed:
+            raise BadInput(
+                f"evaluator.latencies={printable(self.latencies)} is of no use where no latency is asked for: type "
+                "evaluator.resource=latency_ms evaluator.target=N, or objective.limits.latency_ms=N, or leave it out"
+            )
         if not timed:
             return {}
         from automl_evaluators.latencies import Latencies
 
-        tables = {kind: Latencies(kind) for kind in timed}
-        if self.resource is not None and self.latencies is not None:
-            tables[self.resource] = Latencies.read(self.resource, Path(self.latencies).expanduser())
+        tables = {kind: Latencies.new(kind, self.device, self.task.input) for kind in timed}
+        if self.latencies is not None:
+            tables[kind] = Latencies.read(kind, Path(self.latencies).expanduser(), self.device, self.task.input)
         return tables
+
+    def provenance(self) -> Mapping[str, str]:
+        found = {}
+        for kind, table in self._tables.items():
+            if table.prediction is not None:
+                found[kind] = table.prediction.describe()
+            elif table.source is not None:
+                of = printable(table.table.describe())
+                found[kind] = f"of operations by {printable(table.source.name)}, of {of}"
+            elif kind == "latency_ms" and self.device is not None:
+                found[kind] = f"measured on {self.device.describe()}"
+        return found
 
     def _write_latencies(self) -> None:
         if self.folder is not None and self.resource in self._tables:
-            write_json(self.folder / "latencies.json", self._tables[self.resource].known)
+            self._tables[self.resource].table.write(self.folder / "latencies.json")
 
     def _alone(self, architecture: Architecture) -> Module:
         """Build the architecture's network by itself, on the CPU."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le, Lt
 
 from automl import Architecture, BadInput, Report, Space, Task, Trainer, Trial, TrialFailed
+from automl.errors import printable
 from automl_evaluators.hardware import Accelerator, Hardware, Precision
 from automl_evaluators.mishaps import free_memory, is_out_of_memory, strides_single_pixels
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
     from automl.checkpoint import Checkpoint
+    from automl.prediction import Prediction
     from automl_evaluators.batches import Batches
     from automl_evaluators.learner import Learner
     from automl_evaluators.origins import Origins
@@ -40,7 +42,8 @@ class Training(Trainer):
     Metrics: the task's on the validation images (accuracy and loss), train_loss (with label smoothing and the
     auxiliary head's share), parameters and multiply_adds of the network without its training-only parts, and, where
     an objective or a limit names them, latency_torch_ms and latency_ms: the median time for one image on one thread
-    of the CPU in PyTorch and, exported, in onnxruntime. A candidate that breaks a limit by one of these costs is
+    of the CPU in PyTorch and, exported, on the device (this CPU in onnxruntime, unless another is chosen), where
+    ``latencies`` is given predicted by that file. A candidate that breaks a limit by one of these costs is
     rejected before it is trained.
 
     With a compressor the schedule is of ``tuning`` epochs on the network made smaller, at ``tuning_rate`` of the
@@ -65,6 +68,7 @@ class Training(Trainer):
     accelerator: Accelerator = "auto"
     seconds: Annotated[float, Gt(0)] | None = None  # time limit of a candidate's training, looked at between batches
     threads: Annotated[int, Ge(1)] | None = None  # of the CPU; null: one for small networks, else all
+    latencies: str | None = None  # a file of automl latency build, by which latency_ms is predicted; null: measured
 
     finishes = True
     _finishes = False  # that the networks of the space are made of others
@@ -80,6 +84,7 @@ class Training(Trainer):
         self._finishes = space.finishes
         self._warned = False
         self.hardware.check()
+        self._prediction = self._predicts()
         images = min(len(task.train), self.images or len(task.train))
         if self.images is not None and self.images < task.outputs:
             raise BadInput(
@@ -87,6 +92,28 @@ class Training(Trainer):
             )
         if 2 <= images < task.batch_size:
             log.warning("batches are of %d images, for there are no more to train on", images)
+
+    def _predicts(self) -> Prediction | None:
+        """Return what predicts latencies, where a table is given; raises BadInput for a bad one, or one of no use."""
+        if self.latencies is None:
+            return None
+        from automl.device import Here
+        from automl.prediction import Prediction
+
+        what = f"evaluator.latencies={printable(self.latencies)}"
+        if "latency_ms" not in self.wanted:
+            raise BadInput(
+                f"{what} is of no use where neither the objective nor a limit names latency_ms: type "
+                "objective.limits.latency_ms=N, or leave the table out"
+            )
+        return Prediction.read(self.latencies, self.device or Here(), self.task.input, what)
+
+    def provenance(self) -> Mapping[str, str]:
+        if "latency_ms" not in self.wanted:
+            return {}
+        if self._prediction is not None:
+            return {"latency_ms": self._prediction.describe()}
+        return {} if self.device is None else {"latency_ms": f"measured on {self.device.describe()}"}
 
     def metrics(self) -> frozenset[str]:
         costs = {"parameters", "multiply_adds", "latency_ms", "latency_torch_ms"}
@@ -323,7 +350,7 @@ class Training(Trainer):
 
     def _costs(self, network: Module) -> dict[str, float]:
         from automl import measure
-        from automl.deploy import latency
+        from automl.device import candidate_latency
 
         image = self.task.input
         costs: dict[str, float] = {
@@ -332,8 +359,10 @@ class Training(Trainer):
         }
         if "latency_torch_ms" in self.wanted:
             costs["latency_torch_ms"] = measure.torch_latency(network, image).median_ms
-        if "latency_ms" in self.wanted:
-            costs["latency_ms"] = latency(network, self.task).median_ms
+        if self._prediction is not None:
+            costs["latency_ms"] = self._prediction.milliseconds(network, self.task)
+        elif "latency_ms" in self.wanted:
+            costs["latency_ms"] = candidate_latency(self.device, network, self.task)
         return costs
 
     def _learner_of(

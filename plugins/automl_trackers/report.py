@@ -148,6 +148,7 @@ def _contents(run: Run, rows: int) -> dict[str, Any]:
         "groups": groups[: tables.GROUPS],
         "other_groups": groups[tables.GROUPS :],
         "table": tables.table(run, listed_front, groups, rows),
+        "provenance": [(str(name), str(whence)) for name, whence in sheet.mapping("provenance").items()],
         "has_model": (run.directory / "model.safetensors").exists(),
         "more": _more(sheet, len(trials)),
         "versions": [(str(name), str(version)) for name, version in sheet.mapping("versions").items()],

@@ -43,7 +43,7 @@ class Clock:
     def __init__(self, factor=1.0):
         self.factor, self.measured = factor, []
 
-    def __call__(self, kind, network, task):
+    def __call__(self, kind, network, task, device=None):
         other = "identity" if isinstance(network, nn.Identity) else "network"
         self.measured.append((kind, getattr(network, "automl_choice", (None, other))[1], tuple(task.input)))
         if self.measured[-1][1] == "identity":
@@ -80,7 +80,7 @@ def report(evaluator, candidate, number=0):
 def test_the_expected_latency_is_the_rest_and_each_option_by_its_weight(task, clock, tmp_path):
     candidate = asked(SPACE)
     found = report(started(SPACE, task, tmp_path, **TIMED), candidate)
-    table = json.loads((tmp_path / "latencies.json").read_text())
+    table = json.loads((tmp_path / "latencies.json").read_text())["operations"]
     (rest,) = [value for name, value in table.items() if name.startswith("rest 1x8x8 of ")]
     expected = rest
     for name, weights in candidate.architecture.weights.items():
@@ -101,7 +101,7 @@ def test_each_operation_is_measured_once_at_each_shape_and_not_again(task, clock
 
 def test_what_calling_takes_is_taken_off_but_never_more_than_there_is(monkeypatch):
     times = {nn.Identity: 0.25, nn.ReLU: 0.2, nn.Tanh: 1.0}
-    monkeypatch.setattr(latencies, "milliseconds", lambda kind, network, task: times.get(type(network), 7.0))
+    monkeypatch.setattr(latencies, "milliseconds", lambda kind, network, task, device: times.get(type(network), 7.0))
 
     class Two(nn.Module):
         def __init__(self):
@@ -177,7 +177,7 @@ def test_every_option_of_other_spaces_has_a_latency_at_the_shapes_of_its_places(
 def test_the_rest_is_the_network_with_nothing_in_the_places_of_its_mixtures(task, monkeypatch):
     seen = {}
 
-    def keep(kind, network, task):
+    def keep(kind, network, task, device):
         if not hasattr(network, "automl_choice") and not isinstance(network, nn.Identity):
             seen["rest"] = network
         return 1.0
@@ -192,7 +192,7 @@ def test_the_rest_is_the_network_with_nothing_in_the_places_of_its_mixtures(task
 def test_latencies_are_measured_in_onnxruntime(task, tmp_path):
     space = Chain(stages=1, depth=1, channels=4, operations=("mbconv3_3x3", "sep3x3"))
     found = report(started(space, task, tmp_path, **TIMED), asked(space))
-    table = json.loads((tmp_path / "latencies.json").read_text())
+    table = json.loads((tmp_path / "latencies.json").read_text())["operations"]
     assert {name.split()[0] for name in table} == {"rest", "mbconv3_3x3", "sep3x3"}
     assert 0 < found.metrics["latency_ms"] <= sum(table.values())
 
@@ -222,7 +222,7 @@ def table_of(task, folder):
 
 def test_a_table_of_another_run_is_used_and_nothing_measured(task, clock, tmp_path):
     path = table_of(task, tmp_path / "one")
-    table = {name: 2 * value for name, value in json.loads(path.read_text()).items()}
+    table = {name: 2 * value for name, value in json.loads(path.read_text())["operations"].items()}
     other = tmp_path / "phone.json"
     other.write_text(json.dumps(table))
     measured = len(clock.measured)
@@ -230,12 +230,12 @@ def test_a_table_of_another_run_is_used_and_nothing_measured(task, clock, tmp_pa
     twice = report(started(SPACE, task, tmp_path, latencies=str(other), **TIMED), asked(SPACE))
     assert twice.metrics["latency_ms"] == pytest.approx(2 * once.metrics["latency_ms"])
     assert len(clock.measured) == measured
-    assert json.loads((tmp_path / "latencies.json").read_text()) == table
+    assert json.loads((tmp_path / "latencies.json").read_text())["operations"] == table
 
 
 def test_a_table_that_lacks_operations_says_which(task, clock, tmp_path):
     path = table_of(task, tmp_path)
-    table = json.loads(path.read_text())
+    table = json.loads(path.read_text())["operations"]
     lacking = [name for name in table if name.startswith("nor_conv_3x3")]
     path.write_text(json.dumps({name: value for name, value in table.items() if name not in lacking}))
     with pytest.raises(TrialFailed, match=rf"has no '{lacking[0]}', nor 2 more that this search needs: add them, or"):
@@ -245,8 +245,8 @@ def test_a_table_that_lacks_operations_says_which(task, clock, tmp_path):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("{", r"is not JSON .*: give a latencies.json of a run"),
-        ("[1]", "holds no table: give an object of milliseconds by operation"),
+        ("{", r"is not JSON .*: give a file that automl latency build"),
+        ("[1]", "holds no table: give a file that automl latency build .*, or an object of milliseconds by operation"),
         ("{}", "holds no table"),
         ('{"skip 4x8x8 -> 4x8x8": -1}', "has -1 for 'skip 4x8x8 -> 4x8x8': give milliseconds, 0 or more"),
         ('{"a": "fast"}', r"has \"fast\" for 'a'"),

@@ -12,6 +12,7 @@ from torch import manual_seed, nn
 
 from automl import BadInput, Report, Space, Trainer, cli, final, measure
 from automl.compressor import Compressed, Compressor
+from automl.device import Here
 from automl.final import Final
 from automl.measure import Latency
 from automl.plugins import Registry
@@ -301,7 +302,7 @@ def made(folder, space, trainer=None):
     test = task.prepare(0)
     space.check(task)
     settings = {"space": {"name": "compressed", "space": {"name": "dense"}, "compressor": {"name": "narrower"}}}
-    maker = Final(space, trainer or Once(), settings, task, "synthetic", test, 0, "automl +space=dense")
+    maker = Final(space, trainer or Once(), settings, task, "synthetic", test, 0, "automl +space=dense", Here())
     architecture = space.make(lambda _, domain: domain.options[0])
     return maker.make(architecture, folder, nullcontext(), lambda _: None, lambda _: [{"energy": 1.0}])
 
@@ -344,7 +345,7 @@ def test_both_are_timed_in_turn_and_the_quietest_round_of_each_counts(tmp_path, 
     medians = {"here": [3.0, 1.0, 2.0], "there": [4.0, 6.0, 5.0]}
     timed = []
 
-    def latency(model, image, *, seconds):
+    def latency(model, image, *, seconds, runs=30):
         timed.append(model)
         median = medians[model][(len(timed) - 1) // 4]
         return Latency(median, median - 0.5, median + 0.5, 30, 1, 1, "a runtime")
@@ -358,7 +359,7 @@ def test_both_are_timed_in_turn_and_the_quietest_round_of_each_counts(tmp_path, 
         network = nn.Linear(2, 1)
         nn.init.constant_(network.bias, 0)
         places[tmp_path / name] = SimpleNamespace(network=network, name=name), {"latency_ms": 9.0}
-    final._compare(places, SimpleNamespace(input=(1, 8, 8)))
+    final._compare(places, SimpleNamespace(input=(1, 8, 8)), Here())
     assert timed == ["here", "here", "there", "there"] * 3
     for (_, known), best in zip(places.values(), (1.0, 4.0), strict=True):
         for kind in ("latency", "latency_torch"):
