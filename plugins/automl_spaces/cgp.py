@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from itertools import product
 from random import Random
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from annotated_types import Ge
 
@@ -70,34 +70,19 @@ class CGP(Counted[tuple[Node, ...]]):
         ]
 
     def describe(self, choose: Choose) -> tuple[Node, ...]:
-        functions = self._functions
-        nodes = [Node("input", ())]
-        for column, fn, in0, in1 in self._asked:
-            function, sources = choose(fn, functions), self._sources[column]
-            if sources.count > 1:
-                first, second = choose(in0, sources), choose(in1, sources)
-            else:
-                first = second = sources.options[0]
-            nodes.append(Node(function, (first, second) if function in TWO else (first,)))
-        output = self._sources[-1]
-        last = choose("output.in", output) if output.count > 1 else output.options[0]
-        kept = _active(nodes, last)
+        nodes, kept = self._grid(choose)
         places = {old: new for new, old in enumerate(kept)}
         return tuple(nodes[old]._replace(reads=tuple(places[read] for read in nodes[old].reads)) for old in kept)
 
     def active(self, architecture: Architecture) -> list[str]:
         """Return the genes that the network depends on, in their order."""
         values = architecture.values
-        nodes = [Node("input", ())]
-        for column, fn, in0, in1 in self._asked:
-            only = self._sources[column].options[0]
-            first, second = values.get(in0, only), values.get(in1, only)
-            nodes.append(Node(values[fn], (first, second) if values[fn] in TWO else (first,)))
-        kept = set(_active(nodes, values.get("output.in", self._sources[-1].options[0])))
-        genes = []
-        for number, (_, fn, in0, in1) in enumerate(self._asked, start=1):
-            if number in kept:
-                genes += [fn, in0, in1][: 1 + len(nodes[number].reads)]
+        nodes, kept = self._grid(lambda name, domain: values[name])
+        genes: list[str] = []
+        for number in kept:
+            if number != INPUT:
+                _, *names = self._asked[number - 1]
+                genes += names[: 1 + len(nodes[number].reads)]
         return [gene for gene in [*genes, "output.in"] if gene in values]
 
     def mutate(self, architecture: Architecture, rng: Random, names: Collection[str] | None = None) -> Architecture:
@@ -143,13 +128,24 @@ class CGP(Counted[tuple[Node, ...]]):
         ]
         return {"network": [*drawn, (names[-1], "output", "")]}
 
+    def _grid(self, choose: Callable[[str, Any], Any]) -> tuple[list[Node], list[int]]:
+        """Return all nodes, the input as the first, and the places of those that the output depends on."""
+        functions = self._functions
+        nodes = [Node("input", ())]
+        for column, fn, in0, in1 in self._asked:
+            function, sources = choose(fn, functions), self._sources[column]
+            if sources.count > 1:
+                first, second = choose(in0, sources), choose(in1, sources)
+            else:
+                first = second = sources.options[0]
+            nodes.append(Node(function, (first, second) if function in TWO else (first,)))
+        output = self._sources[-1]
+        last = choose("output.in", output) if output.count > 1 else output.options[0]
+        return nodes, reaching([node.reads for node in nodes], last)
+
     def _readable(self, column: int) -> Options[int]:
         """Return the nodes that a column can read, counted from 1; 0 is the network's input."""
         first = max(0, column - self.levels_back)
         near = [INPUT] if column < self.levels_back else []
         nodes = [*near, *range(first * self.rows + 1, column * self.rows + 1)]
         return Options([node for node in nodes if node != INPUT] if column == self.columns else nodes)
-
-
-def _active(nodes: list[Node], last: int) -> list[int]:
-    return reaching([node.reads for node in nodes], last)

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import torch
 import yaml
 
+from automl import BadInput
 from automl.plugins import Registry
 from automl.testing import check_space
 
@@ -83,7 +85,7 @@ def test_ten_thousand_samples_are_legal_and_can_be_read_back(name):
 @pytest.mark.parametrize("name", SPACES)
 def test_random_networks_of_the_smallest_scale_train(name):
     space, rng = make(name, **SPACES[name][0]), random.Random(0)
-    for number in range(15):
+    for number in range(24):
         task = Images((1 + number % 3, 8, 8 + number % 2), 3)
         space.check(task)
         network = space.build(space.sample(rng).blueprint, task)
@@ -93,6 +95,21 @@ def test_random_networks_of_the_smallest_scale_train(name):
         for parameter, tensor in network.named_parameters():
             assert tensor.grad is not None, f"{parameter} is not used"
             assert tensor.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_images_too_small_are_refused_with_the_least_size_that_works(name):
+    space = make(name, **SPACES[name][0])
+    least = 1
+    try:
+        space.check(Images((1, 1, 1)))
+    except BadInput as error:
+        least = int(re.search(rf"space {name} .*and these are 1 x 1: give task\.size=(\d+)", str(error))[1])
+        with pytest.raises(BadInput, match=f"these are {least - 1} x {least + 3}"):
+            space.check(Images((1, least - 1, least + 3)))
+    for seed in range(4):
+        network = space.build(space.sample(random.Random(seed)).blueprint, Images((1, least, least))).eval()
+        assert network(torch.randn(2, 1, least, least)).shape == (2, 10)
 
 
 @pytest.mark.parametrize("name", SPACES)
