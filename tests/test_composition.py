@@ -157,7 +157,8 @@ def test_every_strategy_runs_on_every_space_with_every_evaluator(space, evaluato
             assert (space, evaluator) not in REFUSED or not Path("runs").exists()
             continue
         study = run(chosen)
-        assert len(study.trials) == 3 or (space == "squeezenet" and study.trials)
+        few = space == "squeezenet" or (space, strategy) == ("hierarchical", "grid")  # its first 20,000 are one network
+        assert len(study.trials) == 3 or (few and study.trials)
         assert study.failed == [], (strategy, study.failed[0].error)
         assert json.loads((study.directory / "summary.json").read_text())["best"] is not None
         assert not any("edge" in reason for reason in study.summary["warnings"])
