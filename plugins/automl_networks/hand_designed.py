@@ -123,15 +123,20 @@ class HandDesigned(Space["HandDesigned"]):
         Where a stride is that of a pool, 1 says that the pool is left out.
         """
         steps = list(self.published if published is None else published)
-        if self.is_small(image):
-            for place in range(len(steps)):
-                side = min(image[1:])
-                for step in steps:
-                    side = -(-side // step)
-                if side >= LEAST_MAP:
-                    break
-                steps[place] = 1
-        return steps
+        return shortened(steps, min(image[1:])) if self.is_small(image) else steps
+
+
+def shortened(strides: Sequence[int], side: int) -> list[int]:
+    """Return strides with 1 in place of the first ones, so that of a side LEAST_MAP pixels or more are left."""
+    steps = list(strides)
+    for place in range(len(steps)):
+        left = side
+        for step in steps:
+            left = -(-left // step)
+        if left >= LEAST_MAP:
+            break
+        steps[place] = 1
+    return steps
 
 
 def _name(space: HandDesigned) -> str:

@@ -9,11 +9,11 @@ from torch.nn import functional
 
 
 class Pool(nn.Module):
-    """Average or maximum over kernel x kernel windows; pixels beyond the edge count for nothing."""
+    """Average, maximum or minimum over kernel x kernel windows; pixels beyond the edge count for nothing."""
 
     is_pure = True
 
-    def __init__(self, kind: Literal["average", "maximum"], kernel: int, stride: int = 1) -> None:
+    def __init__(self, kind: Literal["average", "maximum", "minimum"], kernel: int, stride: int = 1) -> None:
         super().__init__()
         self.kind = kind
         self.kernel = kernel
@@ -26,6 +26,8 @@ class Pool(nn.Module):
         even = kernel % 2 == 0 and stride > 1
         if self.kind == "maximum":
             return functional.max_pool2d(x, kernel, stride, padding, ceil_mode=even)
+        if self.kind == "minimum":
+            return -functional.max_pool2d(-x, kernel, stride, padding, ceil_mode=even)
         return functional.avg_pool2d(x, kernel, stride, padding, ceil_mode=even, count_include_pad=False)
 
     def extra_repr(self) -> str:

@@ -31,3 +31,11 @@ def separable(
             nn.BatchNorm2d(outputs),
         ]
     return PreActivated(*layers)
+
+
+def depthwise(inputs: int, outputs: int, kernel: int, stride: int = 1) -> PreActivated:
+    """Return ReLU, a depthwise convolution and batch normalisation; 1 x 1 ones to another width."""
+    layers: list[nn.Module] = [Depthwise(inputs, kernel, stride), nn.BatchNorm2d(inputs)]
+    if inputs != outputs:
+        layers += [nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs)]
+    return PreActivated(*layers)

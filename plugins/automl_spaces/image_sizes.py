@@ -15,3 +15,14 @@ def check_size(space: str, task: Task, halvings: int, reductions: int) -> None:
             f"space {space} with {reductions} reductions needs images of at least {least} x {least} pixels, "
             f"and these are {height} x {width}: give task.size={least}{fewer}"
         )
+
+
+def check_stages(space: str, task: Task, stages: int) -> None:
+    """Raise BadInput for images too small for so many stages, of which all but the first halve the size."""
+    least = 2 ** (stages - 1)  # pixels of a side: one is left in the last stage
+    height, width = task.input[1:]
+    if min(height, width) < least:
+        raise BadInput(
+            f"space {space} with {stages} stages needs images of at least {least} x {least} pixels, and these are "
+            f"{height} x {width}: give task.size={least}"
+        )

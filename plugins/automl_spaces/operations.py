@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
 
+Kind = Literal["average", "maximum", "minimum"]  # of pooling
+
+
 def _identity(inputs: int, channels: int, stride: int) -> Module:
     if stride > 1 or inputs != channels:
         return _convolution(1, inputs, channels, stride)
@@ -40,7 +43,9 @@ def _none(inputs: int, channels: int, stride: int) -> Module:
     return Zero(channels, stride)
 
 
-def _pool(kind: Literal["average", "maximum"], kernel: int, inputs: int, channels: int, stride: int) -> Module:
+def _pool(
+    kind: Literal["average", "maximum", "minimum"], kernel: int, inputs: int, channels: int, stride: int
+) -> Module:
     from torch import nn
 
     from automl_networks.pooling import Pool
@@ -75,6 +80,18 @@ def _separable(kernel: int, inputs: int, channels: int, stride: int) -> Module:
     return separable(inputs, channels, kernel, stride)
 
 
+def _separable_once(kernel: int, inputs: int, channels: int, stride: int) -> Module:
+    from automl_networks.separable import separable
+
+    return separable(inputs, channels, kernel, stride, repeats=1)
+
+
+def _depthwise(kernel: int, inputs: int, channels: int, stride: int) -> Module:
+    from automl_networks.separable import depthwise
+
+    return depthwise(inputs, channels, kernel, stride)
+
+
 def _dilated_separable(kernel: int, repeats: int, inputs: int, channels: int, stride: int) -> Module:
     from automl_networks.separable import separable
 
@@ -99,12 +116,19 @@ _ALL = (
     # those that published cells, and the supernets they were found in, use beside them
     Op("none", _none),
     Op("skip", _skip),
+    Op("conv5x5", partial(_convolution, 5)),
     Op("avg2x2", partial(_pool, "average", 2)),
     Op("avg5x5", partial(_pool, "average", 5)),
     Op("max2x2", partial(_pool, "maximum", 2)),
+    Op("min2x2", partial(_pool, "minimum", 2)),
     Op("dilsep3x3", partial(_dilated_separable, 3, 1)),
     Op("dilsep5x5", partial(_dilated_separable, 5, 1)),
+    Op("dilsep7x7", partial(_dilated_separable, 7, 1)),
     Op("dilsep5x5_twice", partial(_dilated_separable, 5, 2)),
+    Op("sep3x3_once", partial(_separable_once, 3)),
+    Op("sep5x5_once", partial(_separable_once, 5)),
+    Op("sep7x7_once", partial(_separable_once, 7)),
+    Op("depthwise3x3", partial(_depthwise, 3)),
     Op("bottleneck3x3", partial(_bottleneck, ((3, 3),))),
     Op("bottleneck1x7_7x1", partial(_bottleneck, ((1, 7), (7, 1)))),
 )

@@ -79,11 +79,12 @@ class Gradient(Strategy):
                 return domain.sample(self.rng.random)
             if domain.together is not None:
                 return domain.together
-            logits = self._logits_of(name, domain.count)
             if takes_soft(domain):
+                logits = self._logits_of(name, domain.count)
                 weighed[name] = self.weigh(name, logits)
                 self._operations[name] = domain.options
                 return Soft(weighed[name].weights, self.part)
+            logits = self._logits_of(self._drawn(name, domain.count), domain.count)
             return self.rng.choices(domain.options, softmax(logits))[0]
 
         relaxed = self.space.make(relax)
@@ -122,11 +123,12 @@ class Gradient(Strategy):
         loss = report.metrics.get("loss", -trial.score)
         if self.average is not None:
             for name, domain in trial.architecture.domains.items():
-                if name in self.logits and name not in weighed:
+                drawn = name if domain.count is None else self._drawn(name, domain.count)
+                if drawn in self.logits and name not in weighed:
                     chosen = domain.options.index(trial.architecture.values[name])
-                    shares = softmax(self.logits[name])
+                    shares = softmax(self.logits[drawn])
                     advantage = loss - self.average
-                    slopes[name] = [advantage * ((place == chosen) - share) for place, share in enumerate(shares)]
+                    slopes[drawn] = [advantage * ((place == chosen) - share) for place, share in enumerate(shares)]
         self.average = loss if self.average is None else 0.95 * self.average + 0.05 * loss
         self.adam.step(self.logits, slopes)
         if not self.watch.collapsed:
@@ -215,6 +217,10 @@ class Gradient(Strategy):
                 for name, share in shares.items()
             }
         return seen
+
+    def _drawn(self, name: str, count: int) -> str:
+        """Return the name of a drawn decision's logits: it has others where it has other options, as others decide."""
+        return name if len(self.logits.get(name, ())) in (0, count) else f"{name}/{count}"
 
     def _logits_of(self, name: str, count: int) -> list[float]:
         if name not in self.logits:

@@ -64,6 +64,7 @@ def parameters(network):
         ("nasnet_a", CIFAR, 7, 96, "cifar", 32_590_954),
         ("nasnet_a", CIFAR, 6, 96, "cifar", 28_213_546),
         ("amoebanet_b", LARGE, 6, 190, "imagenet_large", 79_023_908),
+        ("amoebanet_b", LARGE, 6, 196, "imagenet_large", 83_976_717),
         ("enas", CIFAR, 5, 36, "cifar", 3_894_372),
     ],
 )
@@ -81,7 +82,9 @@ def test_a_published_network_has_its_number_of_parameters(name, task, cells, cha
         ("pnasnet_5", MOBILE, 3, 54, "imagenet", 587.3),
         ("pnasnet_5", LARGE, 4, 216, "imagenet_large", 24_940),
         ("amoebanet_a", MOBILE, 4, 50, "imagenet", 554.7),
+        ("amoebanet_a", LARGE, 6, 190, "imagenet_large", 23_390),
         ("amoebanet_b", MOBILE, 3, 62, "imagenet", 555.1),
+        ("amoebanet_c", MOBILE, 4, 50, "imagenet", 676.9),  # not the published 570
         ("darts_v1", CIFAR, 6, 36, "cifar", 501.0),
         ("darts_v2", CIFAR, 6, 36, "cifar", 528.4),
     ],

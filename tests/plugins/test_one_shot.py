@@ -23,7 +23,9 @@ from automl.testing import check_evaluator, check_strategy, story
 from automl_evaluators.expected_cost import option_costs
 from automl_evaluators.paths import fair, halves, kept
 from automl_evaluators.supernet import Supernet
+from automl_spaces.blockqnn import BlockQNN
 from automl_spaces.darts import DARTS as DARTSSpace
+from automl_spaces.nasbench101 import NASBench101
 from automl_spaces.nasbench201 import NASBench201
 from automl_spaces.nasnet import NASNet
 from automl_strategies.concrete import gumbel
@@ -413,6 +415,18 @@ def test_what_cannot_be_weighed_is_drawn_and_learnt_by_its_score():
 
 
 # draws
+
+
+def test_a_drawn_decision_has_logits_for_each_number_of_options_that_it_has():
+    """Others decide how many: of NAS-Bench-101 how many vertices, of a code which layer comes first."""
+    for space in (NASBench101(channels=4), BlockQNN(channels=4)):
+        strategy = DARTS()
+        strategy.start(space, random.Random(0))
+        for number in range(30):
+            candidate = strategy.ask()
+            told(strategy, candidate, {}, {"accuracy": 0.5, "loss": 1.0 + number % 3}, number)
+        counts = {(name, len(logits)) for name, logits in strategy.logits.items()}
+        assert any(name.endswith(f"/{count}") for name, count in counts)
 
 
 def test_gumbel_numbers_choose_by_the_softmax():
