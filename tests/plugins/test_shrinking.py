@@ -13,7 +13,7 @@ from torch import manual_seed, nn
 from automl import BadInput, Report, Space, Trainer, cli, final, measure
 from automl.compressor import Compressed, Compressor
 from automl.device import Here
-from automl.final import Final
+from automl.final import Final, settle
 from automl.measure import Latency
 from automl.plugins import Registry
 from automl_trackers.sheet import Sheet
@@ -377,6 +377,7 @@ def test_the_summary_has_the_shares_that_the_form_tells(made_smaller, tmp_path, 
 def test_what_is_known_of_a_folder_is_all_of_it(made_smaller):
     folder, whole = made_smaller
     (folder / "summary.json").write_text(json.dumps({"schema": 1, **whole}))
+    settle(folder)
     assert made(folder, Compressed(Dense(), Narrower())) == whole
 
 
