@@ -129,7 +129,7 @@ class Run:
             match record["event"]:
                 case "started":
                     decisions = decisions_of(record, decisions)
-                    architecture = Architecture(decisions, {}, None)
+                    architecture = Architecture({name: _option(value) for name, value in decisions.items()}, {}, None)
                     candidate = Candidate(
                         architecture, record["fidelity"], record["parent"], record.get("notes", NOTHING)
                     )
@@ -206,3 +206,8 @@ class Run:
         """The content of summary.json; empty where there is none yet."""
         path = self.directory / "summary.json"
         return read_json(path) if path.exists() else {}
+
+
+def _option(value: Any) -> Any:
+    """Return an option as it was decided on: JSON has lists for tuples."""
+    return tuple(map(_option, value)) if value.__class__ is list else value

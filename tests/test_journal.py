@@ -12,6 +12,7 @@ import pytest
 from automl import Objective, TrialFailed, files
 from automl.errors import BadInput, JournalError
 from automl.journal import SCHEMA, Journal, read
+from automl.runs import Run
 from automl.study import Study
 from automl.testing import NO_TASK, ConditionalSpace, Scripted, story
 from automl_strategies.evolution import Evolution
@@ -248,3 +249,16 @@ def test_what_cannot_be_read_is_no_surprise(tmp_path):
     assert list(Journal(tmp_path / "none", {}).events()) == []
     assert issubclass(JournalError, Exception)
     assert not issubclass(JournalError, BadInput)
+
+
+def test_options_that_are_tuples_are_read_back_as_such(tmp_path):
+    (tmp_path / "config.yaml").touch()
+    journal = Journal(tmp_path / "journal.jsonl", {})
+    journal.open()
+    asked = {"ask": 0, "decisions": {"pool": [2, [3, "max"]]}, "fidelity": 1.0, "parent": None}
+    journal.append({"event": "started", "trial": 0, **asked})
+    journal.append({"event": "failed", "trial": 0, "seconds": 1.0, "clock": 1.0, "reason": "none", "traceback": ""})
+    journal.close()
+    (trial,) = Run(tmp_path).trials
+    assert trial.architecture.values == {"pool": (2, (3, "max"))}
+    assert trial.architecture.to_json() == asked["decisions"]
