@@ -38,7 +38,7 @@ def refused(capsys, *words):
     ("words", "parts"),
     [
         (["space=nasnet"], ["did you mean: automl +space=nasnet strategy=evolution"]),
-        (["+space=nasnett"], ["no space is named 'nasnett' (did you mean 'nasnet'?)", "toy, vgg"]),
+        (["+space=nasnett"], ["no space is named 'nasnett' (did you mean 'nasnet'?)", " toy, "]),
         (["+space=toy", "strategy=evolutoin"], ["did you mean 'evolution'?", "random"]),
         (["+space=toy", "space.depht=3"], ["no key 'depht' (did you mean 'depth'?)", "width"]),
         (["+space=toy", "sede=3"], ["no key 'sede' (did you mean 'seed'?)"]),
@@ -54,7 +54,7 @@ def refused(capsys, *words):
         (["+space=toy", "seed=1,2"], ["for a sweep type automl -m +space=toy seed=1,2"]),
         (["+space=toy", "+strategy=evolution"], ["did you mean: automl +space=toy strategy=evolution"]),
         (["+space=toy", "+space=nasnet"], ["chosen twice", "automl +space=toy"]),
-        (["space.depth=3"], ["choose a search space first", "toy, vgg"]),
+        (["space.depth=3"], ["choose a search space first", " toy, "]),
         (["+space=toy", "+seed=3"], ["type seed=3"]),
         (["+space=toy", "hydra.run.dir=x"], ["Hydra's own"]),
         (["+space=toy", "bogus"], ["'bogus' is neither a command nor key=value"]),
@@ -271,7 +271,7 @@ def test_every_command_has_help(capsys, command):
 def test_help_lists_groups_and_commands_of_plugins_too(capsys, words):
     assert cli.main(words) == 0
     out = capsys.readouterr().out
-    assert "toy, vgg" in out
+    assert " toy, " in out
     for command in cli.COMMANDS:
         assert command in out
 
