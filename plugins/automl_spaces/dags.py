@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any, NamedTuple
+
+from automl_spaces import graphs
+from automl_spaces.graphs import reaching
 
 INPUT = -1  # what stands for the network's input among what a node reads
 
@@ -22,74 +23,22 @@ Dag = Sequence[Node]  # each node after those it reads; the last one is the outp
 
 def alive(dag: Dag) -> list[Node]:
     """Return the nodes that the last one depends on, renumbered."""
-    wanted = {len(dag) - 1}
-    for place in reversed(range(len(dag))):
-        if place in wanted:
-            wanted.update(dag[place].reads)
-    kept = [place for place in range(len(dag)) if place in wanted]
+    kept = reaching([[read for read in node.reads if read != INPUT] for node in dag], len(dag) - 1)
     places = {INPUT: INPUT, **{place: number for number, place in enumerate(kept)}}
     return [Node(dag[place].layer, tuple(places[read] for read in dag[place].reads)) for place in kept]
 
 
-def canonical(dag: Dag) -> tuple[Any, ...]:
-    """Return one key for all orders in which the nodes can be told, and what they read; dead nodes have no say.
-
-    Nodes are told apart by their layers, and by what tells apart those they read and those that read them. Where that
-    leaves some alike, each in turn is told first, and the smallest key counts: so it is right for any graph.
-    """
+def canonical(dag: Dag) -> tuple[tuple[tuple[Any, ...], tuple[int, ...]], ...]:
+    """Return one key for all orders in which the nodes can be told, and what they read; dead nodes have no say."""
     nodes = alive(dag)
-    readers: list[list[int]] = [[] for _ in nodes]
-    for place, node in enumerate(nodes):
-        for read in node.reads:
-            if read != INPUT:
-                readers[read].append(place)
-    kinds = {layer: number for number, layer in enumerate(sorted({_ordered(node.layer) for node in nodes}))}
-    return _least(nodes, readers, [kinds[_ordered(node.layer)] for node in nodes])
-
-
-def _ordered(layer: tuple[Any, ...]) -> tuple[tuple[str, str], ...]:
-    """Return a layer as what can be sorted beside any other."""
-    return tuple((type(part).__name__, str(part)) for part in layer)
-
-
-def _refined(nodes: Dag, readers: Sequence[Sequence[int]], colours: Sequence[int]) -> list[int]:
-    """Tell nodes apart by the colours around them until that tells no more apart."""
-    count = 0
-    while True:
-        told = [
-            (
-                colours[place],
-                sorted(INPUT if read == INPUT else colours[read] for read in node.reads),
-                sorted(colours[reader] for reader in readers[place]),
-            )
-            for place, node in enumerate(nodes)
-        ]
-        order = sorted(told)
-        ranks = [0]
-        for before, after in pairwise(order):
-            ranks.append(ranks[-1] + (before != after))
-        colours = [ranks[order.index(one)] for one in told]
-        if ranks[-1] == count:
-            return list(colours)
-        count = ranks[-1]
-
-
-def _least(nodes: Dag, readers: Sequence[Sequence[int]], colours: Sequence[int]) -> tuple[Any, ...]:
-    colours = _refined(nodes, readers, colours)
-    alike = [colour for colour, number in Counter(colours).items() if number > 1]
-    if not alike:
-        order = sorted(range(len(nodes)), key=colours.__getitem__)
-        reads = [sorted(INPUT if read == INPUT else colours[read] for read in nodes[place].reads) for place in order]
-        return tuple((nodes[place].layer, tuple(read)) for place, read in zip(order, reads, strict=True))
-    first = min(alike)
-    tied = [place for place, colour in enumerate(colours) if colour == first]
-    twins = {(tuple(sorted(nodes[place].reads)), tuple(readers[place])): place for place in tied}
-    return min(  # of twins, which the rest of the graph cannot tell apart, one is enough
-        (
-            _least(nodes, readers, [2 * colour + (place != one) for place, colour in enumerate(colours)])
-            for one in twins.values()
-        ),
-        key=lambda told: [(_ordered(layer), reads) for layer, reads in told],
+    layers = {repr(node.layer): node.layer for node in nodes}
+    told = graphs.canonical(
+        [("input", ()), *((repr(node.layer), tuple(read - INPUT for read in node.reads)) for node in nodes)]
+    )
+    first = told.index(("input", ()))
+    places = [INPUT if place == first else place - (place > first) for place in range(len(told))]
+    return tuple(
+        (layers[label], tuple(sorted(places[read] for read in reads))) for label, reads in told if label in layers
     )
 
 

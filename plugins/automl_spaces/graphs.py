@@ -75,8 +75,10 @@ def _smallest(nodes: Sequence[Node], read_by: Sequence[Sequence[int]], colours: 
 
     if first:
         return _smallest(nodes, read_by, apart(tied[0]), first=True)
-    begun = _smallest(nodes, read_by, apart(tied[0]), first=True)
+    # of twins, which the rest of the graph cannot tell apart, one is enough
+    tied = list({(tuple(sorted(nodes[place][1])), tuple(read_by[place])): place for place in tied}.values())
     smallest = _smallest(nodes, read_by, apart(tied[0]))
+    begun = _smallest(nodes, read_by, apart(tied[0]), first=True) if len(tied) > 1 else smallest
     for other in tied[1:]:
         # of equal first forms one node is the other's mirror image: all that follows of it is alike
         if _smallest(nodes, read_by, apart(other), first=True) != begun:
