@@ -38,8 +38,39 @@ class First(Sequence[Trial]):
         return self._trials[place % self._count]
 
 
+class Told:
+    """Who has trials that were told, in the order of telling, and can be asked what came of them."""
+
+    trials: Sequence[Trial]
+    objectives: tuple[Objective, ...]
+
+    @property
+    def best(self) -> Trial | None:
+        """The best trial so far; None where none has finished."""
+        return best(self.trials)
+
+    @property
+    def front(self) -> list[Trial]:
+        """The trials that none dominates in the objectives."""
+        return pareto.front(self.trials, self.objectives)
+
+    @property
+    def evaluations(self) -> float:
+        """What the trials cost, in full evaluations."""
+        return evaluations(self.trials)
+
+    @property
+    def failed(self) -> list[Trial]:
+        """The trials that failed, in the order of telling."""
+        return [trial for trial in self.trials if trial.error is not None]
+
+    def to_records(self) -> list[dict[str, Any]]:
+        """Return one flat record a trial: its number, state, metrics, and decisions by name."""
+        return records(self.trials)
+
+
 @dataclass(frozen=True)
-class Standing:
+class Standing(Told):
     """What a study was at an event; it has the names that a study has, and does not change.
 
     ``config`` is the config as it was composed, its interpolations not resolved, so that it carries no secrets.
@@ -71,30 +102,6 @@ class Standing:
             study.summary,
             study.config,
         )
-
-    @property
-    def best(self) -> Trial | None:
-        """The best trial so far; None where none has finished."""
-        return best(self.trials)
-
-    @property
-    def front(self) -> list[Trial]:
-        """The trials that none dominates in the objectives."""
-        return pareto.front(self.trials, self.objectives)
-
-    @property
-    def evaluations(self) -> float:
-        """What the trials cost, in full evaluations."""
-        return evaluations(self.trials)
-
-    @property
-    def failed(self) -> list[Trial]:
-        """The trials that failed, in the order of telling."""
-        return [trial for trial in self.trials if trial.error is not None]
-
-    def to_records(self) -> list[dict[str, Any]]:
-        """Return one flat record a trial: its number, state, metrics, and decisions by name."""
-        return records(self.trials)
 
 
 def still(trial: Trial) -> Trial:

@@ -12,7 +12,6 @@ from math import inf, isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from automl import pareto
 from automl.decisions import Architecture, Domain
 from automl.errors import JournalError, SearchFailed
 from automl.evaluator import Evaluator, Trainer
@@ -21,21 +20,10 @@ from automl.journal import Journal, decisions_of
 from automl.known import Known
 from automl.snapshots import Snapshot, Snapshots
 from automl.space import Space
+from automl.standing import Told
 from automl.strategy import Strategy
 from automl.task import Task
-from automl.trial import (
-    NOTHING,
-    Candidate,
-    Limit,
-    Objective,
-    Report,
-    Trial,
-    best,
-    by_reason,
-    evaluations,
-    in_floats,
-    records,
-)
+from automl.trial import NOTHING, Candidate, Limit, Objective, Report, Trial, by_reason, in_floats
 from automl.watching import Watchers
 
 if TYPE_CHECKING:
@@ -45,7 +33,7 @@ MOST_WAITING = 100  # repeats of one running trial, after which its end is waite
 FIRST_FAILURES = 5  # so many trials at the start, all failed alike, end a study
 
 
-class Study:
+class Study(Told):
     """One search: a space, a strategy and an evaluator, until so many trials are told.
 
     The generator of the strategy is reseeded by seed and count before each ask and tell, so a study that is
@@ -107,30 +95,6 @@ class Study:
         self._flaws: dict[int, str] = {}  # by trial, why what it reported cannot be taken
         self._domains: dict[Hashable, Mapping[str, Domain]] = {}
         self._rng = random.Random()
-
-    @property
-    def best(self) -> Trial | None:
-        """The best trial so far; None where none has finished."""
-        return best(self.trials)
-
-    @property
-    def front(self) -> list[Trial]:
-        """The trials that none dominates in the objectives."""
-        return pareto.front(self.trials, self.objectives)
-
-    @property
-    def evaluations(self) -> float:
-        """What the trials cost, in full evaluations."""
-        return evaluations(self.trials)
-
-    @property
-    def failed(self) -> list[Trial]:
-        """The trials that failed, in the order of telling."""
-        return [trial for trial in self.trials if trial.error is not None]
-
-    def to_records(self) -> list[dict[str, Any]]:
-        """Return one flat record a trial: its number, state, metrics, and decisions by name."""
-        return records(self.trials)
 
     def to_dataframe(self) -> pandas.DataFrame:
         """Return the records as a pandas data frame, a row a trial."""
