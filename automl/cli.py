@@ -440,16 +440,21 @@ def _plugins(words: list[str]) -> int:
     return 0
 
 
-def _left_out(registry: Registry) -> list[str]:
-    """Return in a sentence each which plugins cannot be used, and why; reads what they bring."""
+def _problems(registry: Registry) -> dict[str, str]:
+    """Return why plugins cannot be used, by plugin; reads what they bring."""
     registry.config_paths()
     _ = registry.components
-    return [f"plugin {plugin} is left out: {reason}" for plugin, reason in registry.problems.items()]
+    return registry.problems
+
+
+def _left_out(registry: Registry) -> list[str]:
+    """Return in a sentence each which plugins cannot be used, and why."""
+    return [f"plugin {plugin} is left out: {reason}" for plugin, reason in _problems(registry).items()]
 
 
 def _warn(registry: Registry) -> None:
-    for sentence in _left_out(registry):
-        _log.warning("%s (AUTOML_BLOCK=%s says that it shall be)", sentence, sentence.split()[1].rstrip(":"))
+    for plugin, reason in _problems(registry).items():
+        _log.warning("plugin %s is left out: %s (AUTOML_BLOCK=%s says that it shall be)", plugin, reason, plugin)
 
 
 def _explain(words: list[str]) -> int:

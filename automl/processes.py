@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from automl import allotment
 from automl.evaluator import Evaluator
-from automl.worker import Answer, Desk
+from automl.worker import Answer, Desk, resident
 from automl.workers import Death, Worker, Workers
 
 _spawning = multiprocessing.get_context("spawn")
@@ -108,8 +108,7 @@ class _Process(Worker):
         import psutil
 
         try:
-            own = psutil.Process(self.process.pid)
-            return sum(one.memory_info().rss for one in (own, *own.children(recursive=True)))
+            return resident(self.process.pid or 0)
         except psutil.Error:
             return None
 

@@ -115,10 +115,15 @@ class Desk:
 
     def resident(self) -> int:
         """Return how many bytes of memory this process holds, those of its children included."""
-        import psutil
+        return resident(os.getpid())
 
-        own = psutil.Process()
-        return sum(int(one.memory_info().rss) for one in (own, *own.children(recursive=True)))
+
+def resident(process: int) -> int:
+    """Return how many bytes of memory a process holds, those of its children included."""
+    import psutil
+
+    own = psutil.Process(process)
+    return sum(int(one.memory_info().rss) for one in (own, *own.children(recursive=True)))
 
 
 def facts() -> dict[str, Any]:
