@@ -280,7 +280,8 @@ def without_secrets(values: Mapping[str, Any], config: DictConfig) -> dict[str, 
             return [masked(*pair) for pair in zip(value, written, strict=True)]
         return written if isinstance(written, str) and "${" in written else value
 
-    return {key: masked(value, unresolved(config).get(key)) for key, value in values.items()}
+    written = unresolved(config)
+    return {key: masked(value, written.get(key)) for key, value in values.items()}
 
 
 def of_the_environment(values: Mapping[str, Any]) -> dict[str, Any]:
