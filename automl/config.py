@@ -58,9 +58,8 @@ def compose(words: Sequence[str], registry: Registry) -> DictConfig:
 
     Raises BadInput, with the whole command that works, for words that do not fit.
     """
-    with _hydra(registry) as loader:
-        groups = {group: list(loader.get_group_options(group)) for group in _groups(loader)}
-        choices, values = _sort(words, groups, registry)
+    choices, values = _sort(words, options(registry), registry)
+    with _hydra(registry):
         try:
             from hydra import compose as hydra_compose
 
@@ -200,11 +199,11 @@ def choose_trackers(config: DictConfig, words: Sequence[str], registry: Registry
     chosen = [word for word in words if word.partition("=")[0] == "tracker"]
     if not chosen:
         return config, list(words)
-    with _hydra(registry) as loader:
+    groups = options(registry)
+    choices, _ = _sort([f"+space={groups['space'][0]}", *chosen], groups)
+    with _hydra(registry):
         from hydra import compose as hydra_compose
 
-        groups = {group: list(loader.get_group_options(group)) for group in ("space", "tracker")}
-        choices, _ = _sort([f"+space={groups['space'][0]}", *chosen], groups)
         found = hydra_compose(None, overrides=[choice for choice in choices if "@" in choice]).get("tracker") or {}
     known = config.get("tracker") or {}
     trackers = {name: known.get(name, values) for name, values in found.items()}
@@ -341,8 +340,8 @@ def command(words: Sequence[str]) -> str:
 
 
 @contextmanager
-def _hydra(registry: Registry) -> Iterator[Any]:
-    """Give Hydra's config loader over our groups and the plugins'."""
+def _hydra(registry: Registry) -> Iterator[None]:
+    """Have Hydra compose from our groups and the plugins'."""
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.plugins import Plugins
@@ -359,14 +358,10 @@ def _hydra(registry: Registry) -> Iterator[Any]:
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(folder().resolve()), version_base="1.3", job_name="automl"):
-            yield GlobalHydra.instance().config_loader()
+            yield
     finally:
         Plugins.instance().class_name_to_class.pop(f"{__name__}.PluginPaths", None)
         Plugins.instance().plugin_type_to_subclass_list[SearchPathPlugin].remove(PluginPaths)
-
-
-def _groups(loader: Any) -> list[str]:
-    return [group for group in loader.list_groups("") if not group.startswith("hydra")]
 
 
 def added(registry: Registry) -> set[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
 import threading
+import time
 
 import psutil
 import pytest
@@ -105,16 +107,20 @@ def test_a_cluster_is_probed_limited_and_may_lose_a_node(tmp_path, monkeypatch):
         def lose():
             wait_for(tmp_path / "0.json", 1)
             wait_for(tmp_path / "1.json", 1)
+            began = [json.loads((tmp_path / f"{number}.json").read_text())["process"] for number in (0, 1)]
             nodes.remove_node(lost, allow_graceful=False)
+            while all(psutil.pid_exists(process) for process in began):  # until its worker has noticed
+                time.sleep(0.02)
+            (tmp_path / "lost").touch()
 
-        thread = threading.Thread(target=lose)
+        thread = threading.Thread(target=lose, daemon=True)
         thread.start()
-        study = search(Telling(str(tmp_path), together=3), executor, 6, tmp_path)  # the third begins after the loss
+        study = search(Telling(str(tmp_path), until="lost"), executor, 6, tmp_path)
         thread.join()
         assert outcome(study) == dict.fromkeys(range(6))
         assert said[0].startswith("Ray, a cluster: 2 nodes, 2 workers (")
         assert said[0].endswith("all see the run's folder.")
-        assert any("is lost; its trials run again elsewhere" in line for line in said)
+        assert any("is lost; its trials run again elsewhere" in line for line in said), said
     finally:
         nodes.shutdown()
 

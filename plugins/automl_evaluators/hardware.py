@@ -6,6 +6,7 @@ import logging
 import os
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from automl import BadInput
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 Accelerator = Literal["auto", "cpu", "gpu"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
+FabricsPrecision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 
 @dataclass(frozen=True)
@@ -37,14 +39,9 @@ class Hardware:
             raise BadInput("evaluator.precision=float16 needs a GPU: use evaluator.precision=float32 or bfloat16")
 
     def fabric(self) -> Fabric:
-        """Return Lightning Fabric for one device, quiet; a new one each time, for it holds the scale of float16."""
-        with warnings.catch_warnings():
-            if not os.environ.get("AUTOML_DEBUG"):
-                warnings.simplefilter("ignore")
-                logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
-            from lightning.fabric import Fabric
-
-            return Fabric(accelerator="gpu" if self.is_gpu else "cpu", devices=1, precision=self._in_fabrics_words())
+        """Return Lightning Fabric for one device, quiet; a new one each time where it holds the scale of float16."""
+        precision, accelerator = self._in_fabrics_words(), "gpu" if self.is_gpu else "cpu"
+        return (_new if precision == "16-mixed" else _fabric)(accelerator, precision)
 
     @property
     def is_gpu(self) -> bool:
@@ -60,7 +57,7 @@ class Hardware:
             return self.channels_last
         return not self.is_gpu or self._in_fabrics_words() != "32-true"
 
-    def _in_fabrics_words(self) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
+    def _in_fabrics_words(self) -> FabricsPrecision:
         """Return the precision; automatic is bfloat16 where a GPU has it, else float32.
 
         A processor with bfloat16 gains nothing by it below 500 million multiply-adds an image (measured: 0.64 of the
@@ -74,3 +71,16 @@ class Hardware:
             precision = "bfloat16" if short else "float32"
         names = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
         return names[precision]  # type: ignore[return-value]
+
+
+def _new(accelerator: str, precision: FabricsPrecision) -> Fabric:
+    with warnings.catch_warnings():
+        if not os.environ.get("AUTOML_DEBUG"):
+            warnings.simplefilter("ignore")
+            logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
+        from lightning.fabric import Fabric
+
+        return Fabric(accelerator=accelerator, devices=1, precision=precision)
+
+
+_fabric = lru_cache(_new)  # to make one takes as long as a step: it looks through all that is installed for callbacks
