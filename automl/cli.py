@@ -458,16 +458,21 @@ def _warn(registry: Registry) -> None:
 
 
 def _explain(words: list[str]) -> int:
-    parser = _parser("explain", "Say what a component is, and what its settings are.")
+    parser = _parser("explain", "Say what a component is and what its settings are; of a space also draw a network.")
     parser.add_argument("kind", help="space, strategy, evaluator, compressor, task or tracker")
     parser.add_argument("name")
+    parser.add_argument("--picture", metavar="FILE", help="draw a sampled network of a space: FILE.svg or FILE.png")
     given = parser.parse_args(words)
-    from automl.explain import explain
+    from automl.explain import draw, explain
     from automl.plugins import KINDS
 
     if given.kind not in KINDS:
         raise BadInput(f"there is no kind {given.kind!r}{near_miss(given.kind, KINDS)}: give one of {', '.join(KINDS)}")
+    if given.picture is not None:
+        draw(given.kind, given.name, Path(given.picture).expanduser())
     print(explain(given.kind, given.name))
+    if given.picture is not None:
+        print(given.picture)
     return 0
 
 

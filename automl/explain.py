@@ -1,13 +1,22 @@
-"""What a component is, in words: its source, its settings with defaults and bounds, a space's decisions."""
+"""What a component is: its source, its settings with defaults and bounds; of a space its decisions and a drawing."""
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
 import json
+import math
 import random
+from decimal import Decimal
+from pathlib import Path
+from typing import NamedTuple
 
-from automl.errors import AutoMLError
+from automl import measure
+from automl.conditions import SAMPLES, conditions
+from automl.decisions import Architecture
+from automl.drawing import pictures
+from automl.drawing.words import tell
+from automl.errors import AutoMLError, BadInput, printable
 from automl.plugins import Kind, Registry, allowed, construct, settings
 from automl.space import Space
 
@@ -27,8 +36,25 @@ def explain(kind: Kind, name: str, registry: Registry | None = None) -> str:
         lines += ["", "Settings (default, what is allowed):"]
         lines += [f"  {place}.{key}={default}    {what}" for key, default, what in found]
     if issubclass(loaded, Space):
-        lines += ["", *decisions(loaded)]
+        lines += ["", *decisions(loaded), *drawn(loaded)]
     return "\n".join(lines)
+
+
+def draw(kind: Kind, name: str, path: Path, registry: Registry | None = None) -> None:
+    """Write a picture of one sampled architecture of a space: that which ``explain`` tells.
+
+    Raises BadInput where it cannot be drawn, StorageError where it cannot be written.
+    """
+    loaded = (registry or Registry()).load(kind, name)
+    if not issubclass(loaded, Space):
+        raise BadInput(
+            f"only spaces are drawn: leave out --picture, or type automl explain space NAME --picture {path}"
+        )
+    space, architecture = example(loaded)
+    graphs = space.graph(architecture.blueprint)
+    if not graphs:
+        raise BadInput(f"space {name} has no graph to draw: its networks are built whole; leave out --picture")
+    pictures.write(path, graphs)
 
 
 def rows(component_class: type[object]) -> list[tuple[str, str, str]]:
@@ -41,20 +67,95 @@ def rows(component_class: type[object]) -> list[tuple[str, str, str]]:
 
 
 def decisions(space_class: type[Space[object]]) -> list[str]:
-    """Return in lines how many architectures a space has by its defaults, and the decisions of one."""
+    """Return in lines how many architectures a space has by its defaults, the decisions of one, and when they are made.
+
+    What they depend on is told of some hundreds of samples.
+    """
     try:
-        space: Space[object] = construct(space_class, {}, "space")
+        space, architecture = example(space_class)
         size = space.size()
-        architecture = space.sample(random.Random(0))
     except (TypeError, AutoMLError) as error:
         return [f"Its decisions cannot be shown without settings: {error}"]
-    about = "exactly" if isinstance(size, int) else "about"
-    count = f"{size:,}" if size < 1e9 else f"{float(size):.3g}"
-    lines = [f"Size: {about} {count} architecture{'s' * (size != 1)}"]
+    lines = [f"Size: {count(size)} architecture{'s' * (size != 1)}"]
     if architecture.values:
         lines.append("Decisions of one sampled architecture (answer, and what could be chosen):")
     lines += [f"  {name} = {value}    {architecture.domains[name]}" for name, value in architecture.to_json().items()]
+    if found := conditions(space):
+        lines.append(f"Conditions, as {2 * SAMPLES} sampled architectures show them:")
+        lines += [f"  {names}    {reason}" for names, reason in found[:_CONDITIONS]]
+        lines += [f"  and {len(found) - _CONDITIONS} more"] if len(found) > _CONDITIONS else []
     return lines
+
+
+def drawn(space_class: type[Space[object]]) -> list[str]:
+    """Return in lines what the sampled architecture costs, and its graph in words; nothing where none can be made."""
+    try:
+        space, architecture = example(space_class)
+    except (TypeError, AutoMLError):
+        return []
+    lines = [f"That architecture, {costs(space, architecture)}"]
+    if graphs := space.graph(architecture.blueprint):
+        lines += ["Its graph (drawn by --picture FILE.svg or FILE.png):", *tell(graphs)]
+    return lines
+
+
+def costs(space: Space[object], architecture: Architecture) -> str:
+    """Say how many parameters and multiply-adds an architecture has, for small images where these suffice."""
+    import torch
+
+    reason = ""
+    for side in _SIDES:
+        images = _Images((3, side, side), _CLASSES)
+        try:
+            space.check(images)  # type: ignore[arg-type]
+            with torch.device("meta"):  # which only counts
+                network = measure.strip(space.build(architecture.blueprint, images))  # type: ignore[arg-type]
+            parameters, products = measure.parameters(network), measure.multiply_adds(network, images.input)
+        except (AutoMLError, RuntimeError, ValueError, NotImplementedError) as error:
+            reason = reason or printable(str(error).split("\n")[0])
+        else:
+            size = f"3 x {side} x {side} and {_CLASSES} classes"
+            return f"for images of {size}: {parameters:,} parameters, {products:,} multiply-adds"
+    return f"uncounted: {reason}"
+
+
+def example(space_class: type[Space[object]]) -> tuple[Space[object], Architecture]:
+    """Return a space by its defaults and one architecture of it, always the same, of middling length.
+
+    Raises BadInput where the space has settings without a default.
+    """
+    space: Space[object] = construct(space_class, {}, "space")
+    rng = random.Random(0)
+    drawn = sorted((space.sample(rng) for _ in range(_DRAWN)), key=lambda one: len(one.values))
+    return space, drawn[_DRAWN // 2]
+
+
+def count(size: float) -> str:
+    """Return a number of architectures in words: exactly, where it is known.
+
+    >>> count(432), count(10**12), count(1.5e9), count(math.inf)
+    ('exactly 432', 'exactly 1,000,000,000,000 (1.00e+12)', 'about 1.5e+09', 'endlessly many')
+    """
+    if size == math.inf:
+        return "endlessly many"
+    if not isinstance(size, int):
+        return f"about {size:.3g}"
+    short = f" ({Decimal(size):.2e})" if size >= 10**9 else ""
+    return f"exactly {size:,}{short}" if size < 10**_DIGITS else f"exactly counted{short}"
+
+
+class _Images(NamedTuple):
+    """All that a space may use of a task."""
+
+    input: tuple[int, int, int]
+    outputs: int
+
+
+_SIDES = 32, 224
+_CLASSES = 10
+_CONDITIONS = 20  # lines
+_DIGITS = 60
+_DRAWN = 15  # architectures, of which one is shown
 
 
 def _default(field: dataclasses.Field[object]) -> str:

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import automl
 from automl import config
-from automl.explain import decisions, rows
+from automl.drawing import pictures
+from automl.drawing.layout import lay_out
+from automl.errors import AutoMLError
+from automl.explain import costs, count, decisions, example, rows
 from automl.plugins import KINDS, Component, Registry, plural
 from automl.space import Space
 
@@ -31,7 +34,7 @@ SECTIONS = {
 def write(docs: Path) -> None:
     """Write every page that has changed, and remove those of components that are gone."""
     made = dict(_pages())
-    for path in (docs / FOLDER).rglob("*.md"):
+    for path in (docs / FOLDER).rglob("*.*"):
         if str(path.relative_to(docs)) not in made:
             path.unlink()
     for name, text in made.items():
@@ -46,7 +49,11 @@ def _pages() -> Iterator[tuple[str, str]]:
     registry = Registry()
     ours = [found[0] for found in registry.components.values() if found[0].package == "automl-lightweight"]
     for component in ours:
-        yield f"{FOLDER}/{component.kind}/{component.name}.md", component_page(component, registry)
+        place = f"{FOLDER}/{component.kind}/{component.name}"
+        picture = picture_of(component, registry)
+        if picture is not None:
+            yield f"{place}.svg", picture
+        yield f"{place}.md", component_page(component, registry, picture is not None)
     for kind in KINDS:
         names = [component.name for component in ours if component.kind == kind]
         yield f"{FOLDER}/{kind}/index.md", _index(plural(kind).capitalize(), names)
@@ -59,12 +66,28 @@ def _pages() -> Iterator[tuple[str, str]]:
     yield f"{FOLDER}/python.md", python_page()
 
 
-def component_page(component: Component, registry: Registry) -> str:
-    """Return what a component is, its settings with defaults and bounds, its file, and of a space its decisions."""
+def picture_of(component: Component, registry: Registry) -> str | None:
+    """Return a picture of one sampled architecture of a space as SVG; None where there is none."""
+    loaded = registry.load(component.kind, component.name)
+    if not issubclass(loaded, Space):
+        return None
+    try:
+        space, architecture = example(loaded)
+    except (TypeError, AutoMLError):
+        return None
+    graphs = space.graph(architecture.blueprint)
+    return pictures.svg(graphs) if any(lay_out(edges) for edges in graphs.values()) else None
+
+
+def component_page(component: Component, registry: Registry, is_drawn: bool = False) -> str:
+    """Return what a component is, its settings with defaults and bounds, its file, and of a space its decisions.
+
+    Of a space that is drawn there is the picture, with its size and the command that searches it.
+    """
     kind, name = component.kind, component.name
     loaded = registry.load(kind, name)
     title, _, rest = inspect.cleandoc(loaded.__doc__ or "").partition("\n\n")
-    parts = [f"# {name}", prose(title), prose(rest)]
+    parts = [f"# {name}", prose(title), *(_drawn(name, loaded) if is_drawn else []), prose(rest)]
     table = [f"| `{kind}.{key}` | {_cell(default)} | {_cell(allowed)} |" for key, default, allowed in rows(loaded)]
     if table:
         parts += ["## Settings", "\n".join(["| key | default | what it may be |", "| --- | --- | --- |", *table])]
@@ -73,6 +96,26 @@ def component_page(component: Component, registry: Registry) -> str:
         parts += ["## Decisions", "```text\n" + "\n".join(decisions(loaded)) + "\n```"]
     parts.append(f"`automl explain {kind} {name}` prints this; the class is `{component.path.replace(':', '.')}`.")
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _drawn(name: str, loaded: type[Space]) -> list[str]:
+    """Return the picture of one architecture, what it costs, how many there are, the paper and the command."""
+    space, architecture = example(loaded)
+    size, (paper, command) = space.size(), _head(name)
+    return [
+        f"![One sampled architecture of {name}]({name}.svg)",
+        f"One sampled architecture; {prose(costs(space, architecture))}. "
+        f"The space has {count(size)} architecture{'s' * (size != 1)} by its defaults.",
+        f"Reference: {prose(paper)}",
+        f"```text\n{command}\n```",
+    ]
+
+
+def _head(name: str) -> tuple[str, str]:
+    """Return the paper at the head of a space's file, and the first command that searches it."""
+    text = _file("space", name).read_text()
+    paper, commands = text.partition("\n")[0].lstrip("# "), re.findall(rf"automl \+space={name}[^\n#]*", text)
+    return paper, (commands or [f"automl +space={name}"])[0].strip()
 
 
 def python_page() -> str:

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from automl_trackers.markup import short
-from automl_trackers.svg import path, text
+from automl.drawing.markup import short
+from automl.drawing.svg import path, text
 
 WIDTH, HEIGHT = 920, 320
 LEFT, RIGHT, TOP, BOTTOM = 62, 18, 34, 46

@@ -10,6 +10,8 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from automl import Trial
+from automl.drawing.markup import short
+from automl.drawing.svg import path, picture, text
 from automl_trackers import steps
 from automl_trackers.axes import (
     BOTTOM,
@@ -28,9 +30,7 @@ from automl_trackers.axes import (
     draw_marks,
     fit,
 )
-from automl_trackers.markup import short
 from automl_trackers.sheet import Sheet
-from automl_trackers.svg import path, picture, text
 from automl_trackers.tables import decisions
 
 _POINTS = 300  # of a line; more are drawn by the mean of as many as make one

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
+from automl.drawing.markup import short
+from automl.drawing.svg import path, picture, text
 from automl.trial import Objective, Trial
 from automl_trackers.axes import (
     BEST,
@@ -30,8 +32,6 @@ from automl_trackers.axes import (
     draw_marks,
     fit,
 )
-from automl_trackers.markup import short
-from automl_trackers.svg import path, picture, text
 
 SINGLE = 1_500  # trials that are drawn one by one; more are drawn by the column of pixels
 _TOLD = 400  # trials that say what they are under the mouse

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 from annotated_types import Gt
 
 from automl import Report, Trial, hookimpl
+from automl.drawing.markup import short
 from automl.errors import printable
 from automl_trackers import steps
-from automl_trackers.markup import short
 
 if TYPE_CHECKING:
     from rich.live import Live

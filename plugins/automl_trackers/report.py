@@ -16,11 +16,13 @@ from annotated_types import Ge
 from markupsafe import Markup
 
 from automl import Objective, Trial, hookimpl, pareto
+from automl.drawing.graph import draw
+from automl.drawing.layout import MOST_EDGES
+from automl.drawing.markup import short, shown
 from automl.files import write_text
 from automl.runs import Run
-from automl_trackers import drawing, plots, steps, tables, verdict
+from automl_trackers import plots, steps, tables, verdict
 from automl_trackers.choices import choices
-from automl_trackers.markup import short, shown
 from automl_trackers.sheet import Sheet
 from automl_trackers.shrinking import shrinking
 
@@ -188,7 +190,7 @@ def _cells(sheet: Sheet) -> list[tuple[str, Markup | None, list[tuple[str, str, 
             else []
         )
         if triples:
-            cells.append((str(name), drawing.draw(triples, str(name)), triples[: drawing.MOST_EDGES]))
+            cells.append((str(name), draw(triples, str(name)), triples[:MOST_EDGES]))
     return cells
 
 

@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
+from automl.drawing.markup import short, shown
+from automl.drawing.svg import path, picture, text
 from automl_trackers import steps
 from automl_trackers.axes import BOTTOM, LEFT, RIGHT, TOP, WIDTH, Scale
-from automl_trackers.markup import short, shown
 from automl_trackers.sheet import Sheet
-from automl_trackers.svg import path, picture, text
 
 LAYERS = 200  # that are drawn
 _NUMBERED = 24  # layers, up to which each bar has its number

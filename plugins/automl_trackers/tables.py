@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup, escape
 
+from automl.drawing.markup import block, short, shown
 from automl.runs import Run
 from automl.trial import Objective, Trial, merit
 from automl_trackers import steps
-from automl_trackers.markup import block, short, shown
 
 GROUPS = 30  # of failures that are listed, the commonest first
 _METRICS = 6  # columns

@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 
 from automl import Evaluator, Report, Space, TrialFailed, notebook
+from automl.drawing.graph import draw
 from automl.journal import Journal
 from automl.study import Study
 from automl.trial import Objective
 from automl_strategies.evolution import Evolution
 from automl_strategies.random import Random
-from automl_trackers import drawing
 from automl_trackers.report import HTMLReport
 from automl_trackers.sheet import wilson
 
@@ -386,14 +386,14 @@ def _boxes(picture):
 
 @pytest.mark.parametrize("seed", range(8))
 def test_a_cell_is_drawn_with_every_label_and_no_overlap(seed):
-    draw = random.Random(seed)
+    rng = random.Random(seed)
     states = ["h[k-2]", "h[k-1]"]
     edges = []
     for state in map(str, range(6)):
-        edges += [(draw.choice(states), state, draw.choice(["sep3x3", "conv1x7_7x1", "identity"])) for _ in range(2)]
+        edges += [(rng.choice(states), state, rng.choice(["sep3x3", "conv1x7_7x1", "identity"])) for _ in range(2)]
         states.append(state)
     edges += [(state, "output", "") for state in states[2:] if all(source != state for source, _, _ in edges)]
-    picture = drawing.draw(edges, "normal")
+    picture = draw(edges, "normal")
     boxes = _boxes(picture)
     assert len(boxes) == 12 + len({name for edge in edges for name in edge[:2]})
     for index, (x, y, width, height) in enumerate(boxes):
@@ -408,9 +408,9 @@ def test_a_cell_is_drawn_with_every_label_and_no_overlap(seed):
 
 
 def test_a_graph_that_cannot_be_drawn_is_none():
-    assert drawing.draw([], "empty") is None
-    assert drawing.draw([("a", "b", ""), ("b", "a", "")], "circle") is None
-    assert drawing.draw([("a", str(index), "") for index in range(201)], "large") is None
+    assert draw([], "empty") is None
+    assert draw([("a", "b", ""), ("b", "a", "")], "circle") is None
+    assert draw([("a", str(index), "") for index in range(201)], "large") is None
 
 
 def test_the_notebook_shows_the_curve_and_the_best_five(tmp_path):

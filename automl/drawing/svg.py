@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from markupsafe import Markup
 
-from automl_trackers.markup import shown
+from automl.drawing.markup import shown
 
 
 def path(kind: str, shape: str, title: str = "", at: tuple[float, float] | None = None) -> str:

@@ -1,0 +1,1 @@
+"""Draws graphs: those of a space's architectures, for the report, for pictures and in words."""
