@@ -29,16 +29,23 @@ class Op:
     that every parameter of a built network can be named by decision, operation and place.
     """
 
-    __slots__ = ("decision", "make", "name")
+    __slots__ = ("chosen", "decision", "make", "name")
 
     def __init__(self, name: str, make: Callable[..., Module], decision: str | None = None) -> None:
         self.name = name
         self.make = make
         self.decision = decision
+        self.chosen: dict[str, Op] = {}  # by the name of a decision, made once
 
     def chosen_by(self, decision: str) -> Op:
-        """Return this operation as the answer to the decision of that name."""
-        return Op(self.name, self.make, decision)
+        """Return this operation as the answer to the decision of that name, always the same object."""
+        known = self.chosen.get(decision)
+        if known is None:
+            known = self.chosen[decision] = Op(self.name, self.make, decision)
+        return known
+
+    def __reduce__(self) -> tuple[type[Op], tuple[str, Callable[..., Module], str | None]]:
+        return Op, (self.name, self.make, self.decision)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Module:
         module = self.make(*args, **kwargs)
@@ -198,13 +205,14 @@ class Options(Generic[T]):
     options that cannot be hashed, NaN and infinity: none of them could be told apart in a journal.
     """
 
-    __slots__ = ("_bounds", "_codes", "_index", "count", "options", "prior", "together")
+    __slots__ = ("_bounds", "_codes", "_index", "count", "is_even", "options", "prior", "together")
 
     def __init__(self, options: Sequence[T], prior: Sequence[float] | None = None, together: T | None = None) -> None:
         self.options = tuple(options)
         self.together = together
         self.prior = None if prior is None else tuple(prior)
         self.count = len(self.options)
+        self.is_even = False  # checked, and drawn uniformly
         self._index: dict[Any, int] | None = None
         self._codes: dict[Any, T] | None = None
         self._bounds: list[float] | None = None
@@ -240,6 +248,7 @@ class Options(Generic[T]):
                 bounds.append(total)
             self._bounds = [bound / total for bound in bounds]
         self._index, self._codes = index, codes
+        self.is_even = self.prior is None
 
     def spread(self, points: int) -> Sequence[T]:
         """Return all options, however many points are asked for: they have no order to leave some out by."""

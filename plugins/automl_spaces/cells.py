@@ -62,6 +62,7 @@ def canonical(cell: Cell) -> str:
 def _smallest(sides: list[tuple[int, str, int, str, str]], labels: Mapping[int, int], left: Sequence[int]) -> list[str]:
     """Return the smallest telling of the blocks left, given the labels of the states already told."""
     told: list[str] = []
+    labels, left = dict(labels), list(left)
     while left:
         smallest = ""
         ties: list[int] = []
@@ -79,7 +80,8 @@ def _smallest(sides: list[tuple[int, str, int, str, str]], labels: Mapping[int, 
             read = {state for block in left for state in (sides[block][0], sides[block][2])}
             if any(tie + 2 in read for tie in ties):
                 return told + min(_smallest(sides, *_tell(tie, labels, left)) for tie in ties)
-        labels, left = _tell(ties[0], labels, left)
+        labels[ties[0] + 2] = len(labels)
+        left.remove(ties[0])
     return told
 
 

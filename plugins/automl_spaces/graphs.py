@@ -52,7 +52,8 @@ def _refined(nodes: Sequence[Node], read_by: Sequence[Sequence[int]], colours: l
                 for place, (_, sources) in enumerate(nodes)
             ]
         )
-        if max(finer, default=0) == max(colours, default=0):
+        most = max(finer, default=0)
+        if most == max(colours, default=0) or most == len(nodes) - 1:  # no two are left alike
             return finer
         colours = finer
 
