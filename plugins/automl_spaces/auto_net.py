@@ -11,6 +11,7 @@ from annotated_types import Ge, Lt
 
 from automl import BadInput, Choose, Integer, Options, Real, Space, Task
 from automl.errors import near_miss
+from automl_spaces.uniform import Uniform, weighed
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -61,6 +62,10 @@ class AutoNet(Space[Layers]):
     and dropout of up to 0.99, and decides the training as well (optimiser, learning rate and its policy, batch size,
     L2 penalty: 63 settings in all); here the training is the evaluator's. Constant weights, which the paper lists too,
     would keep all units of a layer equal, and are left out.
+
+    ``uniform`` says what random architectures are drawn uniformly from: the options of each decision, by which short
+    networks are common and units go by their logarithm, or all ``architectures``, of which most are long and wide; a
+    real number counts as one there.
     """
 
     layers: Annotated[int, Ge(1)] = 6
@@ -69,6 +74,7 @@ class AutoNet(Space[Layers]):
     activations: tuple[str, ...] = ACTIVATIONS
     initialisations: tuple[str, ...] = INITIALISATIONS
     resolution: Annotated[int, Ge(1)] | None = None
+    uniform: Uniform = "decisions"
 
     def __post_init__(self) -> None:
         for setting, known in (("activations", ACTIVATIONS), ("initialisations", INITIALISATIONS)):
@@ -81,8 +87,9 @@ class AutoNet(Space[Layers]):
         least, most = self.units
         if least > most:
             raise BadInput(f"space.units=[{least},{most}] has the most before the least: give [{most},{least}]")
-        self._depths = range(1, self.layers + 1)
-        self._units = Integer(least, most, log=True)
+        self._units = Integer(least, most, log=self.uniform == "decisions")
+        depths, layer = range(1, self.layers + 1), self._units.count * len(self.activations) * len(self.initialisations)
+        self._depths = weighed(self.uniform, depths, [layer**depth for depth in depths])
         self._dropout = Real(0.0, self.dropout)
         self._activations, self._initialisations = Options(self.activations), Options(self.initialisations)
         self._activations.check("space.activations")

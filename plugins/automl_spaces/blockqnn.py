@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from annotated_types import Ge
@@ -14,6 +13,7 @@ from automl_spaces.graphs import Form
 from automl_spaces.image_sizes import check_stages
 from automl_spaces.operations import OPERATIONS
 from automl_spaces.states import ADDED, FIRST, JOINED, State, alive, key, made_by
+from automl_spaces.uniform import Uniform, weighed
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -49,30 +49,34 @@ class BlockQNN(Counted[Block]):
     ``channels`` the width of the first stage, which doubles after each. The paper has layers=23, channels=32 and up to
     blocks=4 on CIFAR-10, and searches by ``strategy=q_learning``. The defaults suit small images and a search of
     minutes.
+
+    ``uniform`` says what random architectures are drawn uniformly from: the options of each decision, by which short
+    blocks are common, or all ``architectures``, of which most are long.
     """
 
     layers: Annotated[int, Ge(1)] = 12
     blocks: Annotated[int, Ge(1)] = 1
     channels: Annotated[int, Ge(1)] = 8
+    uniform: Uniform = "decisions"
 
     def __post_init__(self) -> None:
-        self._first, self._later = Options(ONE), Options((*ONE, *TWO, TERMINAL))
         self._layers = [range(place) for place in range(self.layers + 1)]
         self._others = {
             (place, one): Options([other for other in range(place) if other != one])
             for place in range(2, self.layers + 1)
             for one in range(place)
         }
-        self._asked = [
-            (f"l{place}.type", f"l{place}.kernel", f"l{place}.pred1", f"l{place}.pred2")
-            for place in range(self.layers + 1)
-        ]
+        self._asked = {}
+        for place, ways in enumerate(reversed(self._ways()), start=1):
+            types = weighed(self.uniform, list(ways), list(ways.values()))
+            names = (f"l{place}.type", f"l{place}.kernel", f"l{place}.pred1", f"l{place}.pred2")
+            self._asked[place] = (types, *names)
 
     def describe(self, choose: Choose) -> Block:
         block: list[Layer] = []
         for place in range(1, self.layers + 1):
-            kind, size, pred1, pred2 = self._asked[place]
-            type_ = choose(kind, self._later if place > 1 else self._first)
+            types, kind, size, pred1, pred2 = self._asked[place]
+            type_ = choose(kind, types)
             if type_ == TERMINAL:
                 break
             kernel = choose(size, KERNELS[type_]) if type_ in KERNELS else 0
@@ -101,8 +105,18 @@ class BlockQNN(Counted[Block]):
 
     def size(self) -> int:
         """Return the number of codes: of each length the product over its layers of their types, kernels and reads."""
-        ways = [8 * place + 2 * place * (place - 1) for place in range(1, self.layers + 1)]
-        return sum(prod(ways[:length]) for length in range(1, self.layers + 1))
+        return sum(self._ways()[-1].values())
+
+    def _ways(self) -> list[dict[str, int]]:
+        """Return by the type of each place's layer, from the last to the first, in how many ways a code goes on."""
+        found: list[dict[str, int]] = []
+        for place in range(self.layers, 0, -1):
+            ends = sum(found[-1].values()) if found else 1
+            ways = {kind: (KERNELS[kind].count if kind in KERNELS else 1) * place * ends for kind in ONE}
+            if place > 1:
+                ways |= {**dict.fromkeys(TWO, place * (place - 1) * ends), TERMINAL: 1}
+            found.append(ways)
+        return found
 
     def graph(self, blueprint: Block) -> dict[str, list[tuple[str, str, str]]]:
         """Return the block's edges (from, to, type and kernel) by its name, for drawing it."""

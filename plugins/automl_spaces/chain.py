@@ -10,6 +10,7 @@ from annotated_types import Ge
 
 from automl import BadInput, Choose, Op, Options, Space, Task
 from automl_spaces.operations import SHORTCUTS, named
+from automl_spaces.uniform import Uniform, weighed
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -30,6 +31,9 @@ class Chain(Space[Stages]):
 
     Images of 96 pixels and more are halved twice more, by the stem and by the first layer of the first stage, where
     that leaves a pixel.
+
+    ``uniform`` says what random architectures are drawn uniformly from: the options of each decision, by which short
+    stages are common, or all ``architectures``, of which most are long.
     """
 
     stages: Annotated[int, Ge(1)] = 3
@@ -37,6 +41,7 @@ class Chain(Space[Stages]):
     least: Annotated[int, Ge(1)] = 1
     channels: Annotated[int, Ge(1)] = 16
     operations: tuple[str, ...] = CHAIN_OPERATIONS
+    uniform: Uniform = "decisions"
 
     def __post_init__(self) -> None:
         if self.least > self.depth:
@@ -50,7 +55,8 @@ class Chain(Space[Stages]):
             )
         self._operations = Options(named(self.operations, self.channels))
         self._operations.check("space.operations")
-        self._depths = range(self.least, self.depth + 1)
+        depths = range(self.least, self.depth + 1)
+        self._depths = weighed(self.uniform, depths, [len(self.operations) ** depth for depth in depths])
         self._asked = [
             (f"stage{stage}.depth", [f"stage{stage}.layer{layer}.op" for layer in range(self.depth)])
             for stage in range(self.stages)
@@ -60,7 +66,7 @@ class Chain(Space[Stages]):
         operations, depths = self._operations, self._depths
         chain = []
         for depth, layers in self._asked:
-            count = choose(depth, depths) if len(depths) > 1 else self.depth
+            count = choose(depth, depths) if depths.count > 1 else self.depth
             chain.append(tuple([choose(layer, operations) for layer in layers[:count]]))
         return tuple(chain)
 

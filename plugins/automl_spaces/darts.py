@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Ge, Lt
 
-from automl import Architecture, BadInput, Choose, Options, Space, Task
+from automl import Architecture, BadInput, Choose, Options, Task
 from automl_spaces.cells import Block, Cells, canonical, edges
 from automl_spaces.genotypes import DARTS as STYLE
 from automl_spaces.genotypes import genotype
 from automl_spaces.image_sizes import check_size
 from automl_spaces.operations import named
+from automl_spaces.uniform import EachNetwork, tellings
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -23,7 +24,7 @@ DARTS_OPERATIONS = ("max3x3", "avg3x3", "skip", "sep3x3", "sep5x5", "dilsep3x3",
 
 
 @dataclass
-class DARTS(Space[Cells]):
+class DARTS(EachNetwork[Cells]):
     """Normal and reduction cells of nodes that add one operation on each of two different states (Liu et al., 2019).
 
     All nodes are concatenated. The two states that a node reads are one decision, so that each network is described
@@ -39,6 +40,10 @@ class DARTS(Space[Cells]):
 
     The published networks have 20 cells on CIFAR-10 (cells=6 channels=36, drop_path 0.2 and an auxiliary head) and 14
     on ImageNet (cells=4 channels=48 skeleton=imagenet). The defaults suit small images and a search of minutes.
+
+    ``uniform`` says what random architectures are drawn uniformly from: the options of each decision, by which a
+    network with several descriptions is drawn as many times as often, or all ``networks``: nodes can be told in several
+    orders.
     """
 
     nodes: Annotated[int, Ge(1)] = 4
@@ -50,6 +55,7 @@ class DARTS(Space[Cells]):
     drop_path: Annotated[float, Ge(0), Lt(1)] = 0.0
     auxiliary: bool = False
     operations: tuple[str, ...] = DARTS_OPERATIONS
+    uniform: Literal["decisions", "networks"] = "decisions"
 
     def __post_init__(self) -> None:
         self._operations = Options(named(self.operations, self.channels))
@@ -93,6 +99,14 @@ class DARTS(Space[Cells]):
 
     def canonical(self, blueprint: Cells) -> str:
         return "/".join(canonical(cell) for cell in blueprint if cell is not None)
+
+    def tellings(self, blueprint: Cells) -> int:
+        """Return how many descriptions there are of the network: the orders of the nodes of both cells."""
+        return prod(
+            tellings([("", [(state - 2, op.name) for state, op in node.sides]) for node in cell])
+            for cell in blueprint
+            if cell is not None
+        )
 
     def size(self) -> int:
         """Return the number of architectures: a cell has prod over its nodes of C(states, 2) operations^2."""

@@ -13,6 +13,7 @@ from automl import BadInput, Choose, Op, Options, Task
 from automl.errors import near_miss
 from automl_spaces.counted import Counted
 from automl_spaces.image_sizes import check_stages
+from automl_spaces.uniform import Uniform, weighed
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -36,6 +37,9 @@ class DPPNet(Counted[Layers]):
     ``cells`` is the number of cells a stage, of which there are three with averages over 2 x 2 between them, and
     ``channels`` the width of the stem. The paper searches cells of four slots, layers=2, progressively. The defaults
     suit small images and a search of minutes.
+
+    ``uniform`` says what random architectures are drawn uniformly from: the options of each decision, by which small
+    cells are common, or all ``architectures``, of which most are large.
     """
 
     layers: Annotated[int, Ge(1)] = 4
@@ -45,6 +49,7 @@ class DPPNet(Counted[Layers]):
     growth: Annotated[int, Ge(1)] = 8
     normalisations: tuple[str, ...] = NORMALISATIONS
     convolutions: tuple[str, ...] = CONVOLUTIONS
+    uniform: Uniform = "decisions"
 
     def __post_init__(self) -> None:
         if self.least > self.layers:
@@ -60,11 +65,12 @@ class DPPNet(Counted[Layers]):
                     f"space.{field}={value} is no multiple of the {GROUPS} groups of grouped convolutions: "
                     f"give {GROUPS * max(1, round(value / GROUPS))}, or leave those out of space.convolutions"
                 )
-        self._counts = range(self.least, self.layers + 1)
+        counts, slots = range(self.least, self.layers + 1), len(self.normalisations) * len(self.convolutions)
+        self._counts = weighed(self.uniform, counts, [slots**count for count in counts])
         self._asked = [(f"cell.norm{layer}", f"cell.conv{layer}") for layer in range(self.layers)]
 
     def describe(self, choose: Choose) -> Layers:
-        count = choose("cell.layers", self._counts) if len(self._counts) > 1 else self.layers
+        count = choose("cell.layers", self._counts) if self._counts.count > 1 else self.layers
         norms, convs = self._normalisations, self._convolutions
         return tuple([(choose(norm, norms), choose(conv, convs)) for norm, conv in self._asked[:count]])
 

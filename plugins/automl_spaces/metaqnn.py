@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import reduce
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from annotated_types import Ge
 
@@ -13,6 +13,7 @@ from automl import Architecture, BadInput, Choose, Options, Space, Task
 from automl.decisions import MISFIT, Domain
 from automl.errors import printable
 from automl_spaces.metaqnn_rules import Chain, Layer, Rules, State, after, read, told
+from automl_spaces.uniform import Uniform, weighed
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -43,7 +44,7 @@ class MetaQNN(Space[Chain]):
     kernels: tuple[Annotated[int, Ge(1)], ...] = (1, 3, 5)
     pools: tuple[tuple[Annotated[int, Ge(1)], Annotated[int, Ge(1)]], ...] = ((5, 3), (3, 2), (2, 2))
     widths: tuple[Annotated[int, Ge(1)], ...] = (64, 32, 16)
-    uniform: Literal["decisions", "architectures"] = "decisions"
+    uniform: Uniform = "decisions"
 
     def __post_init__(self) -> None:
         self.pools = tuple((kernel, stride) for kernel, stride in self.pools)
@@ -147,10 +148,9 @@ class MetaQNN(Space[Chain]):
 
     def _legal(self, part: str, state: State) -> Options[Any]:
         options = self._rules.options(part, state)
-        if self.uniform == "decisions":
-            return Options(options)
-        ways = [self._rules.through(part, state, option) for option in options]
-        return Options(options, [number / sum(ways) for number in ways])  # of whole numbers, which may be no floats
+        is_even = self.uniform == "decisions"  # then nothing needs be counted
+        ways = () if is_even else [self._rules.through(part, state, option) for option in options]
+        return weighed(self.uniform, options, ways)
 
 
 class _Names(NamedTuple):

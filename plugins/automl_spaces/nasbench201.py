@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby, permutations, product
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Ge
 
-from automl import Architecture, BadInput, Choose, Op, Options, Space, Task
+from automl import Architecture, BadInput, Choose, Op, Options, Task
 from automl.errors import near_miss, printable
 from automl_spaces.dense_cells import DECISIONS, EDGES, DenseCell, decide, edges
 from automl_spaces.operations import OPERATIONS
+from automl_spaces.uniform import EachNetwork
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -34,17 +37,21 @@ _LEAST = 2 ** (_STAGES - 1)  # pixels of a side: one is left in the last stage
 
 
 @dataclass
-class NASBench201(Space[DenseCell]):
+class NASBench201(EachNetwork[DenseCell]):
     """One cell of four nodes, stacked in three stages (Dong & Yang, 2020).
 
     ``cells`` is the number of cells a stage, ``channels`` the width of the first, which doubles twice, in a residual
     block that halves the size. The defaults are the benchmark's, so that what is built has the parameters and the
     multiply-adds that it counts: edges count that lead nowhere, and so does the classifier's bias among the
     multiply-adds.
+
+    ``uniform`` says what random architectures are drawn uniformly from: the options of each decision, by which a
+    network with several descriptions is drawn as many times as often, or all 5,425 ``networks``.
     """
 
     cells: Annotated[int, Ge(1)] = 5
     channels: Annotated[int, Ge(1)] = 16
+    uniform: Literal["decisions", "networks"] = "decisions"
 
     def describe(self, choose: Choose) -> DenseCell:
         return decide(choose, _OPERATIONS)
@@ -70,6 +77,14 @@ class NASBench201(Space[DenseCell]):
         node is the sum of the results of some operations. The key is the smallest over all orders of these.
         """
         return min(_tellings(*_alive(blueprint)))
+
+    @cached_property
+    def _tellings(self) -> Counter[object]:
+        return Counter(self.canonical(one.blueprint) for one in self.enumerate())
+
+    def tellings(self, blueprint: DenseCell) -> int:
+        """Return how many of the 15,625 cells compute the same; all are looked at once, which takes a second."""
+        return self._tellings[self.canonical(blueprint)]
 
     def isomorph(self, blueprint: DenseCell) -> str:
         """Return the benchmark's own text for a class of cells, of which it counts 6,466, to join tables by.

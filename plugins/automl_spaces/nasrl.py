@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from annotated_types import Ge
 
-from automl import BadInput, Choose, Options, Space, Task
+from automl import BadInput, Choose, Options, Task
 from automl_spaces.dags import INPUT, Node, canonical, edges
+from automl_spaces.uniform import EachNetwork, tellings
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -31,7 +32,7 @@ Layers = tuple[Convolution, ...]
 
 
 @dataclass
-class NASRL(Space[Layers]):
+class NASRL(EachNetwork[Layers]):
     """Convolutions, each with a kernel of its own shape and any earlier ones as its inputs (Zoph & Le, 2017).
 
     Each of the ``layers`` decides the height and the width of its kernel (``kernels``), with ``strides`` those of its
@@ -42,6 +43,10 @@ class NASRL(Space[Layers]):
 
     The paper has ``filters=[24,36,48,64]``, begins with 6 layers and adds 2 after every 1,600 networks; the network it
     reports has 15, which is ``layers=15``, and one with two pools 39 of all kinds. The defaults suit small images.
+
+    ``uniform`` says what random architectures are drawn uniformly from: the options of each decision, by which a
+    network with several descriptions is drawn as many times as often, or all ``networks``: layers can be told in
+    several orders.
     """
 
     layers: Annotated[int, Ge(1)] = 6
@@ -50,6 +55,7 @@ class NASRL(Space[Layers]):
     strides: tuple[Annotated[int, Ge(1)], ...] = (1,)
     pools: tuple[Annotated[int, Ge(1)], ...] = ()
     width: Annotated[int, Ge(1)] = 1
+    uniform: Literal["decisions", "networks"] = "decisions"
 
     def __post_init__(self) -> None:
         self._kernels, self._filters, self._strides = (
@@ -100,6 +106,16 @@ class NASRL(Space[Layers]):
     def canonical(self, blueprint: Layers) -> tuple[object, ...]:
         """Return one key for all orders in which the same layers with the same inputs can be told."""
         return canonical(self.dag(blueprint))
+
+    def tellings(self, blueprint: Layers) -> int:
+        """Return how many descriptions there are of the network: the orders of its layers, pooled ones in place."""
+        return tellings(
+            [
+                ((layer._replace(reads=()), place + 1 in self.pools), [(read, "") for read in layer.reads])
+                for place, layer in enumerate(blueprint)
+            ],
+            [place - 1 for place in self.pools],
+        )
 
     def size(self) -> int:
         """Return the number of descriptions: a layer has kernels^2 strides^2 filters 2^(layers before it)."""

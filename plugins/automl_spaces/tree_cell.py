@@ -11,14 +11,13 @@ from automl import BadInput, Choose, Op, Options, Task
 from automl_spaces.counted import Counted
 from automl_spaces.image_sizes import check_stages
 from automl_spaces.operations import named
+from automl_spaces.uniform import Uniform, weighed
 
 if TYPE_CHECKING:
     from torch.nn import Module
 
 TREE_OPERATIONS = ("sep3x3_once", "sep5x5_once", "sep7x7_once", "conv1x1", "identity", "max3x3", "avg3x3")
 BRANCHES = {"add2": 2, "add3": 3, "concat2": 2}  # by how a node merges them
-MERGES, INNER = Options(tuple(BRANCHES)), Options(("none", *BRANCHES))
-EXPAND = Options((0, 1))
 STAGES = 3
 
 
@@ -36,11 +35,13 @@ class Node(NamedTuple):
     branches: tuple[Branch, ...]
 
 
-class _Names(NamedTuple):
-    """The names of a node's decisions, and those of what its branches may be expanded to."""
+class _Asked(NamedTuple):
+    """A node's decisions and their options, and those of what its branches may be expanded to."""
 
     merge: str
-    branches: tuple[tuple[str, str, _Names | None], ...]
+    merges: Options[str]
+    expands: Options[int]
+    branches: tuple[tuple[str, str, _Asked | None], ...]
 
 
 @dataclass
@@ -55,12 +56,16 @@ class TreeCell(Counted[Node]):
     number of units a stage, of which there are three, ``channels`` the width of the first stage, which doubles. The
     paper grows its cells by function-preserving changes from one convolution; its networks have 18 units a stage. The
     defaults suit small images and a search of minutes.
+
+    ``uniform`` says what random architectures are drawn uniformly from: the options of each decision, by which small
+    trees are common, or all ``architectures``, of which most are large.
     """
 
     depth: Annotated[int, Ge(1)] = 3
     cells: Annotated[int, Ge(1)] = 1
     channels: Annotated[int, Ge(1)] = 16
     operations: tuple[str, ...] = TREE_OPERATIONS
+    uniform: Uniform = "decisions"
 
     def __post_init__(self) -> None:
         multiple = 2**self.depth
@@ -71,22 +76,22 @@ class TreeCell(Counted[Node]):
             )
         self._operations = Options(named(self.operations, self.channels // multiple))
         self._operations.check("space.operations")
-        self._root = _names("root", self.depth)
+        self._root = self._asked("root", self.depth)
 
     def describe(self, choose: Choose) -> Node:
         operations = self._operations
 
-        def node(names: _Names, merges: Options[str]) -> Node | None:
-            merge = choose(names.merge, merges)
+        def node(asked: _Asked) -> Node | None:
+            merge = choose(asked.merge, asked.merges)
             if merge == "none":
                 return None
             branches = []
-            for op, expand, inner in names.branches[: BRANCHES[merge]]:
+            for op, expand, inner in asked.branches[: BRANCHES[merge]]:
                 chosen = choose(op, operations)
-                branches.append(Branch(chosen, node(inner, INNER) if inner and choose(expand, EXPAND) else None))
+                branches.append(Branch(chosen, node(inner) if inner and choose(expand, asked.expands) else None))
             return Node(merge, tuple(branches))
 
-        root = node(self._root, MERGES)
+        root = node(self._root)
         assert root is not None, "a root merges its branches"
         return root
 
@@ -105,13 +110,32 @@ class TreeCell(Counted[Node]):
 
     def size(self) -> int:
         """Return the number of descriptions, counted from the deepest nodes up."""
-        inner = 0  # ways to expand a branch
-        nodes = 0
-        for _ in range(self.depth):
-            ways = self._operations.count * (1 + inner)
-            nodes = sum(ways**branches for branches in BRANCHES.values())
-            inner = 1 + nodes
-        return int(nodes)
+        return sum(self._ways(self.depth).values()) - 1  # a root merges its branches
+
+    def _ways(self, depth: int) -> dict[str, int]:
+        """Return in how many ways a node that may be so deep is told, by how it merges its branches."""
+        ways = self._operations.count * (1 + self._expanded(depth))
+        return {"none": 1, **{merge: int(ways**branches) for merge, branches in BRANCHES.items()}}
+
+    def _expanded(self, depth: int) -> int:
+        """Return in how many ways a branch of a node that may be so deep is expanded."""
+        return sum(self._ways(depth - 1).values()) if depth > 1 else 0
+
+    def _asked(self, path: str, depth: int) -> _Asked:
+        """Return the decisions of a node and of those below it, made once and not for every sample."""
+        ways = self._ways(depth)
+        if path == "root":
+            del ways["none"]
+        branches = [f"{path}.{branch}" for branch in range(max(BRANCHES.values()))]
+        return _Asked(
+            f"{path}.merge",
+            weighed(self.uniform, list(ways), list(ways.values())),
+            weighed(self.uniform, (0, 1), (1, self._expanded(depth))),
+            tuple(
+                (f"{branch}.op", f"{branch}.expand", self._asked(branch, depth - 1) if depth > 1 else None)
+                for branch in branches
+            ),
+        )
 
     def graph(self, blueprint: Node) -> dict[str, list[tuple[str, str, str]]]:
         """Return the cell's edges (from, to, operation) by its name, for drawing it."""
@@ -132,18 +156,6 @@ class TreeCell(Counted[Node]):
 
         draw(blueprint, "input", "output")
         return {"cell": drawn}
-
-
-def _names(path: str, depth: int) -> _Names:
-    """Return the names of a node's decisions, and of those below it, made once and not for every sample."""
-    branches = [f"{path}.{branch}" for branch in range(max(BRANCHES.values()))]
-    return _Names(
-        f"{path}.merge",
-        tuple(
-            (f"{branch}.op", f"{branch}.expand", _names(branch, depth - 1) if depth > 1 else None)
-            for branch in branches
-        ),
-    )
 
 
 def _told(node: Node) -> str:
