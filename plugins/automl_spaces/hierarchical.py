@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import combinations
+from random import Random
 from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Ge
 
-from automl import BadInput, Choose, Op, Options, Task
+from automl import Architecture, BadInput, Choose, Op, Options, Task
 from automl_spaces.counted import Counted
 from automl_spaces.graphs import Form
 from automl_spaces.image_sizes import check_stages
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 HIERARCHICAL_OPERATIONS = ("conv1x1", "depthwise3x3", "sep3x3_once", "max3x3", "avg3x3", "identity")
 NONE = OPERATIONS["none"]
+IDENTITY = "identity"
 
 Level = tuple[tuple[Op | int, ...], ...]  # of each motif its edges: an operation, or a motif of the level below
 
@@ -39,6 +42,10 @@ class Hierarchical(Counted[tuple[Level, ...]]):
     which a separable convolution of stride 2 doubles from stage to stage. The paper searched with channels=16 on
     CIFAR-10 and trained with channels=64; its flat space is nodes=[11] motifs=[]. The defaults suit small images and a
     search of minutes.
+
+    ``mutations`` says what a random architecture is: of so many changes of the trivial one, whose graphs are chains of
+    identities (the paper: 1,000), or, null, of labels that are all drawn. A mutation changes one label of an edge, on
+    each level as often as on any other.
     """
 
     nodes: tuple[Annotated[int, Ge(2)], ...] = (4, 5)
@@ -46,6 +53,7 @@ class Hierarchical(Counted[tuple[Level, ...]]):
     cells: Annotated[int, Ge(1)] = 1
     channels: Annotated[int, Ge(1)] = 8
     operations: tuple[str, ...] = HIERARCHICAL_OPERATIONS
+    mutations: Annotated[int, Ge(0)] | None = None
 
     def __post_init__(self) -> None:
         if len(self.nodes) != len(self.motifs) + 1:
@@ -62,6 +70,12 @@ class Hierarchical(Counted[tuple[Level, ...]]):
             ]
             self._asked.append((operations, names))
             operations = Options(range(motifs + 1))  # 0: nothing
+            operations.check("space.motifs")
+        if self.mutations is not None and IDENTITY not in self.operations:
+            raise BadInput(
+                f"space.mutations={self.mutations} changes a network of identities, and space.operations has none: "
+                f"add {IDENTITY}, or give space.mutations=null"
+            )
 
     def describe(self, choose: Choose) -> tuple[Level, ...]:
         return tuple(
@@ -70,6 +84,33 @@ class Hierarchical(Counted[tuple[Level, ...]]):
                 for labels, motifs in self._asked
             ]
         )
+
+    def sample(self, rng: Random) -> Architecture:
+        if self.mutations is None:
+            return super().sample(rng)
+        values = self.trivial()
+        for _ in range(self.mutations):
+            labels, edge = self._edge(rng)
+            values[edge] = labels.other(values[edge], rng.random)
+        return self.complete(values, rng)
+
+    def mutate(self, architecture: Architecture, rng: Random, names: Collection[str] | None = None) -> Architecture:
+        return super().mutate(architecture, rng, (self._edge(rng)[1],) if names is None else names)
+
+    def trivial(self) -> dict[str, Op | int]:
+        """Return the decisions that make every graph a chain: of identities, or of the first motif below."""
+        values: dict[str, Op | int] = {}
+        for (labels, motifs), nodes in zip(self._asked, self.nodes, strict=True):
+            one = next(label for label in labels if label == 1 or (isinstance(label, Op) and label.name == IDENTITY))
+            for edges in motifs:
+                pairs = zip(edges, combinations(range(nodes), 2), strict=True)
+                values |= {edge: one if j == i + 1 else labels.options[0] for edge, (i, j) in pairs}
+        return values
+
+    def _edge(self, rng: Random) -> tuple[Options[Op | int], str]:
+        """Draw a level, a motif of it and an edge of that; return its labels and its name."""
+        labels, motifs = rng.choice(self._asked)
+        return labels, rng.choice(rng.choice(motifs))
 
     def build(self, blueprint: tuple[Level, ...], task: Task) -> Module:
         from automl_spaces.hierarchical_network import network

@@ -113,3 +113,31 @@ def test_levels_without_motifs_are_refused():
 def test_a_depthwise_operation_keeps_each_channel_by_itself():
     operation = OPERATIONS["depthwise3x3"](4, 4, 1)
     assert sum(parameter.numel() for parameter in operation.parameters()) == 4 * 9 + 2 * 4
+
+
+def test_random_networks_can_be_made_by_mutations_of_the_trivial_one():
+    space, rng = Hierarchical(mutations=0), random.Random(0)
+    trivial = space.sample(rng)
+    graphs = space.graph(trivial.blueprint)
+    assert graphs["l2.m3"] == [("input", "1", "identity"), ("1", "2", "identity"), ("2", "output", "identity")]
+    assert [label for *_, label in graphs["cell"]] == ["l2.m0"] * 4
+    assert space.canonical(trivial.blueprint) == (("input", ()), ("output", (0,)))
+    few = Hierarchical(mutations=3).sample(rng)
+    assert 1 <= sum(few.values[name] != value for name, value in trivial.values.items()) <= 3
+    many = [Hierarchical(mutations=1_000).sample(rng) for _ in range(60)]
+    changed = [sum(one.values[name] != value for name, value in trivial.values.items()) for one in many]
+    assert 36 < sum(changed) / len(changed) < 43, "six labels of seven differ"
+    with pytest.raises(BadInput, match=r"add identity, or give space\.mutations=null"):
+        Hierarchical(operations=("conv1x1",), mutations=10)
+
+
+def test_each_level_is_mutated_as_often():
+    space, rng = Hierarchical(), random.Random(0)
+    one = space.sample(rng)
+    cells = 0
+    for _ in range(400):
+        mutant = space.mutate(one, rng)
+        changed = [name for name, value in one.values.items() if mutant.values[name] != value]
+        assert len(changed) == 1
+        cells += changed[0].startswith("l3.")
+    assert 150 < cells < 250
