@@ -140,8 +140,10 @@ def count(size: float) -> str:
         return "endlessly many"
     if not isinstance(size, int):
         return f"about {size:.3g}"
-    short = f" ({Decimal(size):.2e})" if size >= 10**9 else ""
-    return f"exactly {size:,}{short}" if size < 10**_DIGITS else f"exactly counted{short}"
+    short, digits = f"{Decimal(size):.2e}", Decimal(size).adjusted() + 1
+    if digits > _DIGITS:
+        return f"{short} (counted exactly, {digits:,} digits)"
+    return f"exactly {size:,} ({short})" if digits > _SHORT else f"exactly {size:,}"
 
 
 class _Images(NamedTuple):
@@ -154,7 +156,7 @@ class _Images(NamedTuple):
 _SIDES = 32, 224
 _CLASSES = 10
 _CONDITIONS = 20  # lines
-_DIGITS = 60
+_DIGITS, _SHORT = 100, 9  # of a number that is written out, and of one that is read at a glance
 _DRAWN = 15  # architectures, of which one is shown
 
 

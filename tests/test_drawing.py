@@ -133,7 +133,8 @@ def test_a_graph_is_told_state_by_state():
 def test_sizes_are_told_exactly_where_they_are_known():
     assert count(15_625) == "exactly 15,625"
     assert count(7**46) == f"exactly {7**46:,} (7.49e+38)"
-    assert count(10**400) == "exactly counted (1.00e+400)"
+    assert count(10**400) == "1.00e+400 (counted exactly, 401 digits)"
+    assert count(10**5000) == "1.00e+5000 (counted exactly, 5,001 digits)"
     assert count(1.25e10) == "about 1.25e+10"
 
 
