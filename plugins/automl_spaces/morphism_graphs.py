@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import NamedTuple
 
 from automl_spaces.dags import INPUT, Node
@@ -61,15 +61,13 @@ def graph(layers: Iterable[Layer], before: Graph | None = None) -> Graph:
     return Graph(made, channels, halvings)
 
 
-def inserted(before: Graph, after: str, layer: Layer) -> Graph:
-    """Return the graph with one more layer, which all that read the layer ``after`` read instead."""
-    layers = []
+def inserted(before: Graph, after: Layer, *new: Layer) -> Graph:
+    """Return the graph with more layers after one, which may be changed; what read that reads the last of them."""
+    layers: list[Layer] = []
     for old in before.layers.values():
-        if after in old.reads:
-            old = old._replace(reads=tuple([layer.name if read == after else read for read in old.reads]))
-        layers.append(old)
-        if old.name == after:
-            layers.append(layer)
+        if after.name in old.reads:
+            old = old._replace(reads=tuple([new[-1].name if read == after.name else read for read in old.reads]))
+        layers += [after, *new] if old.name == after.name else [old]
     return graph(layers, before)
 
 
@@ -132,3 +130,14 @@ def dag(net: Graph, width: int = 1) -> list[Node]:
             place = add((f"{layer.kind}{kernel}", *([width * layer.width] if layer.width else [])), (first, *others))
         places[layer.name] = place
     return [*nodes, Node(("output",), (place,))]
+
+
+def shape(net: Graph, kernel: int) -> Hashable:
+    """Return the graph without names, which tells what steps are possible, now and later; larger kernels are alike."""
+    numbers = {IMAGE: INPUT, **{name: place for place, name in enumerate(net.layers)}}
+    return tuple(
+        [
+            (kind, width, min(size, kernel), net.channels[name], *[numbers[read] for read in reads])
+            for name, kind, reads, size, width, _ in net.layers.values()
+        ]
+    )

@@ -23,14 +23,15 @@ class Operator(ABC):
     """One kind of step; ``is_exact`` where a child that inherits its weights computes what its parent does."""
 
     is_exact: ClassVar[bool] = True
+    kernel: ClassVar[int] = 2  # from which on it makes no difference between kernels
 
     @abstractmethod
     def places(self, graph: Graph) -> list[str]:
         """Return the names of the layers where it can be applied."""
 
     def arguments(self, graph: Graph, where: str) -> Sequence[Any]:
-        """Return what can be chosen there besides; None alone where that is nothing."""
-        return (None,)
+        """Return what can be chosen there besides; nothing, where there is no choice."""
+        return ()
 
     @abstractmethod
     def applied(self, graph: Graph, where: str, argument: Any, name: str) -> Graph:
@@ -52,11 +53,11 @@ class Deepen(Operator):
         ]
 
     def arguments(self, graph: Graph, where: str) -> Sequence[Any]:
-        return (None,) if graph.layers[where].kind == "dense" else self.kernels
+        return () if graph.layers[where].kind == "dense" else self.kernels
 
     def applied(self, graph: Graph, where: str, argument: Any, name: str) -> Graph:
         kind = "conv" if argument else "dense"
-        return inserted(graph, where, Layer(name, kind, (where,), argument or 0, graph.channels[where]))
+        return inserted(graph, graph.layers[where], Layer(name, kind, (where,), argument or 0, graph.channels[where]))
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,39 @@ class Skip(Operator):
         return [name for name in _until(graph.layers, where) if name not in known]
 
     def applied(self, graph: Graph, where: str, argument: Any, name: str) -> Graph:
-        return inserted(graph, where, Layer(name, self.kind, (where, argument)))
+        return inserted(graph, graph.layers[where], Layer(name, self.kind, (where, argument)))
+
+
+@dataclass(frozen=True)
+class Branch(Operator):
+    """Two convolutions of one map, concatenated, that have the filters of one between them (Net2Branch)."""
+
+    def places(self, graph: Graph) -> list[str]:
+        return [layer.name for layer in graph.layers.values() if layer.kind in CONVOLUTIONS and layer.width > 1]
+
+    def applied(self, graph: Graph, where: str, argument: Any, name: str) -> Graph:
+        layer = graph.layers[where]
+        half = layer.width // 2
+        branch = layer._replace(name=f"{name}branch", width=half)
+        narrower = layer._replace(width=layer.width - half)
+        return inserted(graph, narrower, branch, Layer(name, "concat", (where, branch.name)))
+
+
+@dataclass(frozen=True)
+class Enlarge(Operator):
+    """A larger kernel, with zeros around what was there."""
+
+    kernel = 99
+    kernels: tuple[int, ...]
+
+    def places(self, graph: Graph) -> list[str]:
+        return [layer.name for layer in graph.layers.values() if 0 < layer.kernel < self.kernels[-1]]
+
+    def arguments(self, graph: Graph, where: str) -> Sequence[Any]:
+        return [kernel for kernel in self.kernels if kernel > graph.layers[where].kernel]
+
+    def applied(self, graph: Graph, where: str, argument: Any, name: str) -> Graph:
+        return replaced(graph, graph.layers[where]._replace(kernel=argument))
 
 
 @dataclass(frozen=True)

@@ -21,21 +21,9 @@ def columns(weight: Tensor, index: Tensor) -> Tensor:
     return made
 
 
-def distinct(index: Tensor) -> Tensor:
-    """Return places: first where each channel of the parent stands first, then new channels, then copies."""
-    seen: set[int] = set()
-    first: list[int] = []
-    new: list[int] = []
-    copies: list[int] = []
-    for place, channel in enumerate(index.tolist()):
-        (new if channel < 0 else copies if channel in seen else first).append(place)
-        seen.add(channel)
-    return torch.tensor(first + new + copies, device=index.device)
-
-
 def centred(weight: Tensor, like: Tensor) -> Tensor:
-    """Return the weights of 1 x 1 kernels as the middle of zeros, of the other's kernel."""
-    edge = like.shape[-1] // 2
+    """Return the weights in the middle of zeros, of the other's kernel."""
+    edge = (like.shape[-1] - weight.shape[-1]) // 2
     return nn.functional.pad(weight, (edge, edge, edge, edge))
 
 

@@ -12,38 +12,22 @@ from annotated_types import Ge
 from automl import BadInput, Choose, Options, Space, Task
 from automl_spaces.dags import canonical, edges
 from automl_spaces.image_sizes import check_stages
-from automl_spaces.morphism_graphs import IMAGE, Graph, Layer, dag, graph
-from automl_spaces.morphism_operators import (
-    Deepen,
-    Move,
-    Multiply,
-    NextWidth,
-    Operator,
-    Prune,
-    Remove,
-    Separate,
-    Skip,
-)
+from automl_spaces.morphism_families import FAMILIES
+from automl_spaces.morphism_graphs import Graph, dag, shape
+from automl_spaces.morphism_operators import Move
+from automl_spaces.morphism_templates import Morphed
 
 if TYPE_CHECKING:
     from automl_spaces.morphisms_network import Network
 
 _COUNTED = 4  # steps up to which lists of steps are counted
+_KEPT = 10_000  # domains, made once and not for every sample
 _STOP = "stop"
-
-
-class Morphed(NamedTuple):
-    """The start, the steps, and the graph that they lead to; ``exact`` says of each step if it preserves functions."""
-
-    start: Graph
-    moves: tuple[Move, ...]
-    exact: tuple[bool, ...]
-    graph: Graph
 
 
 @dataclass
 class Morphisms(Space[Morphed]):
-    """Networks that function-preserving steps make of a small one, and the steps themselves.
+    """Networks that function-preserving steps make of a small one; the steps are the decisions.
 
     The start is a chain of 3 x 3 convolutions with batch normalisation and ReLU, as many as there are ``filters``,
     with maximum pools of 2 x 2 between them; its last map is averaged and classified. Each of up to ``steps`` steps
@@ -52,22 +36,27 @@ class Morphisms(Space[Morphed]):
     - "nash" (Elsken et al., 2018) "deepen" inserts a convolution of kernel 3 or 5 after a layer, "widen" multiplies
       filters by 2 or 4, "add" and "concat" have an earlier map skip to the end of a layer;
     - "lemonade" (Elsken et al., 2019) also shrinks: "remove" a convolution or a skip, "prune" a half or a quarter of
-      the filters, "separate" a convolution into a depthwise and a 1 x 1 one. This is its space of whole networks;
+      the filters, "separate" a convolution into a depthwise and a 1 x 1 one;
+    - "lemonade_cells" has the same operators change a cell, at first one convolution, of which there are ``cells`` a
+      stage, as much wider as the stages' ``filters`` are;
     - "eas" (Cai et al., 2018) "widen" takes the next of ``widths``, or of ``units``, "deepen" inserts kernels of 1, 3
-      or 5; the start ends in the mean of the map and a fully connected layer of the first of ``units``.
+      or 5; the start ends in the mean of the map and a fully connected layer of the first of ``units``;
+    - "wistuba" (Wistuba, 2018) changes such a cell by "deepen", "branch" (two convolutions with the filters of one,
+      concatenated), "add", "widen" (twice), "kernel" (a larger one) and "separate".
 
-    No step makes a convolution of more than ``most`` filters. A sum is learned: s f + (1 - s) h, and a ReLU of it.
-    What skips to it goes through a 1 x 1 convolution where it has not the channels, and is pooled where it is larger.
+    No convolution has more than ``most`` filters. A sum is s f + (1 - s) h with a learned s, and a ReLU of it; what
+    skips to it goes through a 1 x 1 convolution where it has not the channels. What skips is pooled where it is larger.
 
     A child whose list of steps begins with its parent's can inherit its weights: ``build`` returns a network with
     ``inherit``. The papers start with more filters and take tens of steps; the defaults suit small images and a search
     of minutes. ``width`` multiplies the filters of what is built.
     """
 
-    family: Literal["nash", "lemonade", "eas"] = "nash"
+    family: Literal["nash", "lemonade", "lemonade_cells", "eas", "wistuba"] = "nash"
     steps: Annotated[int, Ge(0)] = 4
     filters: tuple[Annotated[int, Ge(1)], ...] = (8, 16, 32)
     most: Annotated[int, Ge(1)] = 64
+    cells: Annotated[int, Ge(1)] = 1
     widths: tuple[Annotated[int, Ge(1)], ...] = (4, 8, 12, 16, 20, 24, 28, 32, 36, 40)
     units: tuple[Annotated[int, Ge(1)], ...] = (32, 64, 128)
     width: Annotated[int, Ge(1)] = 1
@@ -83,26 +72,32 @@ class Morphisms(Space[Morphed]):
         for name in ("widths", "units"):
             widths = getattr(self, name)
             if not widths or list(widths) != sorted(set(widths)):
-                raise BadInput(f"space.{name}={list(widths)} has to grow from the first to the last: sort it")
-        self._operators = _FAMILIES[self.family](self)
-        self._start = graph(self._layers())
+                raise BadInput(
+                    f"space.{name} is {list(widths)}, but each has to be more than the one before: "
+                    f"give {sorted(set(widths)) or [32]}"
+                )
+        self._template, self._operators = FAMILIES[self.family](self)
+        self._start = self._template.start()
+        self._kernel = max(operator.kernel for operator in self._operators.values())
         self._names = [_Names(*(f"step{place}.{part}" for part in _Names._fields)) for place in range(self.steps)]
         self._domains: dict[tuple[Any, ...], Options[Any]] = {}
         self._ways: dict[Hashable, int] = {}
 
     def describe(self, choose: Choose) -> Morphed:
-        reached, moves = self._start, []
+        graphs, moves = [self._start], []
         for place, names in enumerate(self._names):
-            places = {name: operator.places(reached) for name, operator in self._operators.items()}
+            places = {name: operator.places(graphs[-1]) for name, operator in self._operators.items()}
             name = self._chosen(choose, names.op, [*(name for name in places if places[name]), _STOP])
             if name == _STOP:
                 break
             operator = self._operators[name]
             where = self._chosen(choose, names.where, places[name])
-            argument = self._chosen(choose, names.arg, operator.arguments(reached, where))
+            arguments = operator.arguments(graphs[-1], where)
+            argument = self._chosen(choose, names.arg, arguments) if arguments else None
             moves.append(Move(name, where, argument))
-            reached = operator.applied(reached, where, argument, f"step{place}")
-        return Morphed(self._start, tuple(moves), tuple([self._operators[move.op].is_exact for move in moves]), reached)
+            graphs.append(operator.applied(graphs[-1], where, argument, f"step{place}"))
+        exact = [self._operators[move.op].is_exact for move in moves]
+        return Morphed(self._template, tuple(moves), tuple(exact), tuple(graphs))
 
     def build(self, blueprint: Morphed, task: Task) -> Network:
         from automl_spaces.morphisms_network import Network
@@ -128,31 +123,16 @@ class Morphisms(Space[Morphed]):
 
     def exceeds(self, number: int) -> bool:
         """Say whether lists of deepening steps alone are more, each of which leaves one place more for the next."""
-        layers = 2 * len(self.filters) - 1
-        ways = [2 * (layers + step) for step in range(self.steps)]  # of two kernels at least
-        return prod(ways) > number or (self.steps <= _COUNTED and self.size() > number)
+        places = len(self._operators["deepen"].places(self._start))
+        ways = prod(range(places, places + self.steps))
+        return ways > number or (self.steps <= _COUNTED and self.size() > number)
 
     def graph(self, blueprint: Morphed) -> dict[str, list[tuple[str, str, str]]]:
-        """Return the edges (from, to, layer), for drawing it."""
-        return {"network": edges(dag(blueprint.graph))}
-
-    def _layers(self) -> list[Layer]:
-        layers: list[Layer] = []
-        source = IMAGE
-        for place, filters in enumerate(self.filters, 1):
-            if place > 1:
-                layers.append(Layer(f"pool{place - 1}", "pool", (source,)))
-                source = layers[-1].name
-            layers.append(Layer(f"conv{place}", "conv", (source,), 3, filters))
-            source = layers[-1].name
-        if self.family == "eas":
-            layers += [Layer("mean", "mean", (source,)), Layer("dense1", "dense", ("mean",), width=self.units[0])]
-        return layers
+        """Return the edges (from, to, layer) of the network, or of its cell, for drawing it."""
+        return {self._template.title: edges(dag(blueprint.graph))}
 
     def _chosen(self, choose: Choose, name: str, options: Sequence[Any]) -> Any:
-        """Choose where there is more than one option."""
-        if len(options) == 1:
-            return options[0]
+        """Choose, from a domain that is made once for equal options."""
         key = tuple(options)
         domain = self._domains.get(key)
         if domain is None:
@@ -165,12 +145,12 @@ class Morphisms(Space[Morphed]):
         """Return in how many ways a list goes on with so many steps left."""
         if left == 0:
             return 1
-        key = (left, _shape(reached))
+        key = (left, shape(reached, self._kernel))
         if key not in self._ways:
-            total = 1
+            total = 1  # to stop
             for operator in self._operators.values():
                 for where in operator.places(reached):
-                    arguments = operator.arguments(reached, where)
+                    arguments = operator.arguments(reached, where) or (None,)
                     if left == 1:
                         total += len(arguments)
                         continue
@@ -180,43 +160,9 @@ class Morphisms(Space[Morphed]):
         return self._ways[key]
 
 
-_KEPT = 10_000  # domains, made once and not for every sample
-
-
 class _Names(NamedTuple):
+    """The names of a step's decisions, made once."""
+
     op: str
     where: str
     arg: str
-
-
-def _nash(space: Morphisms) -> dict[str, Operator]:
-    return {
-        "deepen": Deepen((3, 5), space.most),
-        "widen": Multiply((2, 4), space.most),
-        "add": Skip("add"),
-        "concat": Skip("concat"),
-    }
-
-
-def _lemonade(space: Morphisms) -> dict[str, Operator]:
-    return {**_nash(space), "remove": Remove(), "prune": Prune((0.5, 0.25)), "separate": Separate()}
-
-
-def _eas(space: Morphisms) -> dict[str, Operator]:
-    most = min(space.most, space.widths[-1])
-    widths = tuple(width for width in space.widths if width <= most)
-    return {"deepen": Deepen((1, 3, 5), space.most), "widen": NextWidth(widths, space.units)}
-
-
-_FAMILIES = {"nash": _nash, "lemonade": _lemonade, "eas": _eas}
-
-
-def _shape(reached: Graph) -> Hashable:
-    """Return what the steps that are possible, now and later, depend on: the graph without names and kernels."""
-    numbers = {IMAGE: -1, **{name: place for place, name in enumerate(reached.layers)}}
-    return tuple(
-        [
-            (kind, width, min(kernel, 2), reached.channels[name], *[numbers[read] for read in reads])
-            for name, kind, reads, kernel, width, _ in reached.layers.values()
-        ]
-    )

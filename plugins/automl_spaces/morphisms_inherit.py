@@ -12,10 +12,36 @@ import torch
 from torch import Tensor, nn
 
 from automl_spaces.morphism_graphs import IMAGE, Layer
-from automl_spaces.morphism_weights import centred, columns, distinct, pass_on, separated, take
+from automl_spaces.morphism_templates import own_name
+from automl_spaces.morphism_weights import centred, columns, pass_on, separated, take
 
 if TYPE_CHECKING:
     from automl_spaces.morphisms_network import Blend, Network
+
+
+def inherited(child: Network, parent: Network, noise: float, generator: torch.Generator | None) -> None:
+    """Set the child's weights, step by step. Raises ValueError where the list of steps does not go on the parent's."""
+    from automl_spaces.morphisms_network import Network
+
+    morphed, begun = child.morphed, len(parent.morphed.moves)
+    same = morphed.template == parent.morphed.template and child.settings == parent.settings
+    if not same or morphed.moves[:begun] != parent.morphed.moves:
+        raise ValueError(
+            "the network is no parent: the steps of the child have to begin with all of its steps, from the same start "
+            "and for as many colours and outputs"
+        )
+    for steps in range(begun + 1, len(morphed.moves)):
+        between = Network(morphed.until(steps), *child.settings).to(child.linear.weight)
+        Inheritance(between, parent, noise, generator).run()
+        parent = between
+    Inheritance(child, parent, noise, generator).run()
+
+
+def passing(child: Network, parent: Network) -> list[nn.BatchNorm2d]:
+    """Return the normalisations of layers that the parent has not and that pass on what they are given."""
+    moves = enumerate(child.morphed.moves[len(parent.morphed.moves) :], len(parent.morphed.moves))
+    new = {f"step{place}" for place, move in moves if move.op == "deepen"}
+    return [_parts(child, name)[2] for name in child.graph.layers if own_name(name) in new]
 
 
 class Source(NamedTuple):
@@ -26,31 +52,29 @@ class Source(NamedTuple):
 
 
 class Inheritance:
-    """The weights of a child from its parent's, layer by layer in the order of the graph."""
+    """The weights of a child of one step, or none, from its parent's, layer by layer in the order of the graph."""
 
     def __init__(self, child: Network, parent: Network, noise: float, generator: torch.Generator | None) -> None:
-        _check(child, parent)
         self.child, self.parent, self.noise, self.generator = child, parent, noise, generator
         self.device = child.linear.weight.device
         self.sources = {IMAGE: Source(IMAGE, self._numbers(child.channels[IMAGE]))}
-        self.passing: list[nn.BatchNorm2d] = []
+        moves = child.morphed.moves[len(parent.morphed.moves) :]
+        self.branched = moves[0].where if moves and moves[0].op == "branch" else None
 
-    def run(self) -> list[nn.BatchNorm2d]:
-        """Set the child's weights, and return the normalisations of new layers, which pass on what they are given."""
-        graph, before = self.child.morphed.graph, self.parent.morphed.graph
-        for layer in graph.layers.values():
-            old = before.layers.get(layer.name)
+    def run(self) -> None:
+        """Set all weights of the child."""
+        layers, before = self.child.graph.layers, self.parent.graph.layers
+        for name, layer in layers.items():
+            old = before.get(name)
             if layer.width:
-                self.sources[layer.name] = self._new(layer) if old is None else self._kept(layer, old)
+                self.sources[name] = self._kept(layer, old) if old else self._new(layer)
             elif len(layer.reads) > 1:
-                self.sources[layer.name] = self._merged(layer, old)
+                self.sources[name] = self._merged(layer, old)
             else:  # a pool: it has no weights, and the parent has it too
-                self.sources[layer.name] = Source(layer.name, self._read(layer, old, 0))
+                self.sources[name] = Source(name, self._read(layer, old or layer, 0))
         linear, was = self.child.linear, self.parent.linear
-        read = self._from(next(reversed(graph.layers)), next(reversed(before.layers)))
-        linear.weight.copy_(columns(was.weight, read))
+        linear.weight.copy_(columns(was.weight, self._from(next(reversed(layers)), next(reversed(before)))))
         linear.bias.copy_(was.bias)
-        return self.passing
 
     def _numbers(self, count: int) -> Tensor:
         return torch.arange(count, device=self.device)
@@ -63,53 +87,57 @@ class Inheritance:
         numbers = self._numbers(self.child.channels[name])  # a layer between them was removed
         return numbers.where(numbers < self.parent.channels[wanted], -1)
 
-    def _read(self, layer: Layer, old: Layer | None, place: int) -> Tensor:
-        return self._from(layer.reads[place], (old or layer).reads[place])
+    def _read(self, layer: Layer, old: Layer, place: int) -> Tensor:
+        return self._from(layer.reads[place], old.reads[place])
 
     def _new(self, layer: Layer) -> Source:
-        """Have a new layer pass on what it is given; where that or the layer was widened since, copies are between."""
+        """Have a new layer pass on what it is given; one that branches off another has the latter half of that."""
         read = self.sources[layer.reads[0]]
-        depthwise, convolution, norm = _parts(self.child, layer)
-        count = self.child.channels[layer.name]
-        if count < len(read.channels):
-            rows = distinct(read.channels)[:count].sort().values
-        else:
-            rows = self._with_copies(len(read.channels), count)
-        if depthwise is not None:
-            depthwise.weight.copy_(centred(torch.ones(len(read.channels), 1, 1, 1), depthwise.weight))
-        passing = torch.eye(len(read.channels), device=self.device)[rows]
-        convolution.weight.copy_(centred(passing[..., None, None], convolution.weight))
-        self._disturb(convolution.weight, len(read.channels))
+        if self.branched is not None:
+            sibling = self.parent.graph.layers[_beside(layer.name, self.branched)]
+            count = self.parent.channels[sibling.name]
+            return self._taken(layer, sibling, self._numbers(count)[count - self.child.channels[layer.name] :])
+        _, convolution, norm = _parts(self.child, layer.name)
+        convolution.weight.copy_(centred(torch.eye(len(read.channels))[..., None, None], convolution.weight))
         pass_on(norm)
-        self.passing.append(norm)
-        return Source(read.name, read.channels[rows])
+        return read
 
     def _kept(self, layer: Layer, old: Layer) -> Source:
-        """Have a layer do what it did in the parent, with more channels or fewer, and now perhaps separably."""
-        depthwise, convolution, norm = _parts(self.child, layer)
-        old_depthwise, old_convolution, old_norm = _parts(self.parent, old)
-        read = self._read(layer, old, 0)
-        weight = old_convolution.weight
-        rows = self._rows(weight, self.child.channels[layer.name])
+        """Have a layer do what it did in the parent, for more channels or fewer, and now perhaps separably."""
+        weight, count = _parts(self.parent, old.name)[1].weight, self.child.channels[layer.name]
+        if own_name(layer.name) == self.branched:
+            return self._taken(layer, old, self._numbers(count))
+        if count < len(weight):
+            norms = weight.flatten(1).norm(dim=1)
+            return self._taken(layer, old, torch.sort(norms.topk(count).indices).values)
+        copies = torch.randint(len(weight), [count - len(weight)], generator=self.generator)
+        return self._taken(layer, old, torch.cat([self._numbers(len(weight)), copies.to(self.device)]))
+
+    def _taken(self, layer: Layer, old: Layer, rows: Tensor) -> Source:
+        """Have a layer make those channels that a layer of the parent made."""
+        depthwise, convolution, norm = _parts(self.child, layer.name)
+        old_depthwise, old_convolution, old_norm = _parts(self.parent, old.name)
+        read, weight = self._read(layer, old, 0), old_convolution.weight
         if depthwise is not None:
-            if old_depthwise is not None:
-                filters = old_depthwise.weight
-            else:
-                filters, weight = separated(weight)
-            depthwise.weight.copy_(filters[read.clamp(min=0)])
-        convolution.weight.copy_(columns(weight[rows], read))
-        self._disturb(convolution.weight, len(weight))
+            filters, weight = separated(weight) if old_depthwise is None else (old_depthwise.weight, weight)
+            depthwise.weight.copy_(centred(filters[read.clamp(min=0)], depthwise.weight))
+        convolution.weight.copy_(centred(columns(weight[rows], read), convolution.weight))
+        if self.noise:
+            copies = convolution.weight[len(weight) :]
+            drawn = torch.randn(copies.shape, generator=self.generator)
+            copies.add_(drawn.to(copies) * self.noise * weight.std())
         take(norm, old_norm, rows)
-        return Source(layer.name, rows)
+        return Source(old.name, rows)
 
     def _merged(self, layer: Layer, old: Layer | None) -> Source:
         goes_on, skips = layer.reads
         if old is None:
-            first = self.sources[goes_on]
+            first, second = self.sources[goes_on], self.sources[skips]
             if layer.kind == "add":
                 cast("Blend", self.child.layers[layer.name]).share.fill_(1.0)
                 return first
-            beside = torch.full([self.child.channels[skips]], -1, device=self.device)
+            known = first.name == second.name  # parts of one map, where a layer has branched
+            beside = second.channels if known else torch.full_like(second.channels, -1)
             return Source(first.name, torch.cat([first.channels, beside]))
         first_read, second_read = self._read(layer, old, 0), self._read(layer, old, 1)
         if layer.kind == "concat":
@@ -136,40 +164,16 @@ class Inheritance:
         else:
             take(norm, old_norm, rows[known], known)
 
-    def _rows(self, weight: Tensor, count: int) -> Tensor:
-        """Return which filters there are: all and copies of some, or those of the largest norm."""
-        if count < len(weight):
-            norms = weight.flatten(1).norm(dim=1)
-            return torch.sort(norms.topk(count).indices).values
-        return self._with_copies(len(weight), count)
 
-    def _with_copies(self, before: int, count: int) -> Tensor:
-        copies = torch.randint(before, [count - before], generator=self.generator)
-        return torch.cat([self._numbers(before), copies.to(self.device)])
-
-    def _disturb(self, weight: Tensor, before: int) -> None:
-        """Add noise to the filters that are copies."""
-        if self.noise and before < len(weight):
-            copies = weight[before:]
-            drawn = torch.randn(copies.shape, generator=self.generator).to(weight)
-            copies.add_(self.noise * weight.std() * drawn)
+def _beside(name: str, other: str) -> str:
+    """Return the name of another layer in the same cell, if the network is made of cells."""
+    cell, mark, _ = name.rpartition("_")
+    return f"{cell}{mark}{other}"
 
 
-def _check(child: Network, parent: Network) -> None:
-    begun = child.morphed.moves[: len(parent.morphed.moves)]
-    start = [(layer.kind, layer.width, layer.kernel) for layer in parent.morphed.start.layers.values()]
-    own = [(layer.kind, layer.width, layer.kernel) for layer in child.morphed.start.layers.values()]
-    shapes = [(network.channels[IMAGE], network.linear.out_features, network.width) for network in (child, parent)]
-    if begun != parent.morphed.moves or start != own or shapes[0] != shapes[1]:
-        raise ValueError(
-            "the network is no parent: the steps of the child have to begin with all of its steps, from the same start "
-            "and for as many colours and outputs"
-        )
-
-
-def _parts(network: Network, layer: Layer) -> tuple[nn.Conv2d | None, nn.Conv2d, nn.BatchNorm2d]:
+def _parts(network: Network, name: str) -> tuple[nn.Conv2d | None, nn.Conv2d, nn.BatchNorm2d]:
     """Return a layer's depthwise convolution, if it has one, its other one, and its normalisation."""
-    modules = list(network.layers[layer.name].children())
+    modules = list(network.layers[name].children())
     *depthwise, convolution = (module for module in modules if isinstance(module, nn.Conv2d))
     norm = next(module for module in modules if isinstance(module, nn.BatchNorm2d))
     return depthwise[0] if depthwise else None, convolution, norm

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from automl_networks.conv_norm import conv_norm
 from automl_networks.depthwise import Depthwise
 from automl_networks.pooling import Pool
 from automl_spaces.morphism_graphs import IMAGE, Graph, Layer
-from automl_spaces.morphisms import Morphed
+from automl_spaces.morphism_templates import Morphed
 
 
 class Network(nn.Module):
@@ -29,16 +29,14 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.morphed = morphed
-        self.width = width
-        self.channels = {name: width * channels for name, channels in morphed.graph.channels.items()}
+        self.graph = morphed.template.whole(morphed.graph)
+        self.settings = Settings(colours, outputs, width, activation)
+        self.channels = {name: width * channels for name, channels in self.graph.channels.items()}
         self.channels[IMAGE] = colours
         self.layers = nn.ModuleDict(
-            {
-                name: _module(layer, self.channels, morphed.graph, activation)
-                for name, layer in morphed.graph.layers.items()
-            }
+            {name: _module(layer, self.channels, self.graph, activation) for name, layer in self.graph.layers.items()}
         )
-        self.head = pooled_linear(self.channels[next(reversed(morphed.graph.layers))], outputs)
+        self.head = pooled_linear(self.channels[next(reversed(self.graph.layers))], outputs)
 
     @property
     def linear(self) -> nn.Linear:
@@ -48,7 +46,7 @@ class Network(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         maps = {IMAGE: images}
         last = images
-        for name, layer in self.morphed.graph.layers.items():
+        for name, layer in self.graph.layers.items():
             last = maps[name] = self.layers[name](*[maps[read] for read in layer.reads])
         logits: Tensor = self.head(last)
         return logits
@@ -80,12 +78,21 @@ class Network(nn.Module):
         ValueError where the parent is not one, of these images and outputs.
         """
         from automl_spaces.morphism_weights import calibrated
-        from automl_spaces.morphisms_inherit import Inheritance
+        from automl_spaces.morphisms_inherit import inherited, passing
 
-        new = Inheritance(self, parent, noise, generator).run()
+        inherited(self, parent, noise, generator)
         if images is not None:
-            calibrated(self, new, images)
+            calibrated(self, passing(self, parent), images)
         return noise == 0.0 and all(self.morphed.exact[len(parent.morphed.moves) :])
+
+
+class Settings(NamedTuple):
+    """What networks of one space are built by, besides their graph."""
+
+    colours: int
+    outputs: int
+    width: int
+    activation: Callable[[], nn.Module]
 
 
 class Separable(nn.Sequential):
