@@ -151,11 +151,12 @@ def test_two_lists_that_lead_to_one_graph_have_one_key():
 @pytest.mark.parametrize("family", ["lemonade", "wistuba"])
 def test_networks_of_one_key_have_as_many_parameters(family):
     space, rng, found = Morphisms(family, **SMALL), random.Random(0), {}
-    for architecture in {space.sample(rng) for _ in range(200)}:
+    different = {space.sample(rng) for _ in range(200)}
+    for architecture in different:
         with torch.device("meta"):
             network = space.build(architecture.blueprint, Images())
         found.setdefault(space.canonical(architecture.blueprint), set()).add(measure.parameters(network))
-    assert 20 < len(found) < 120
+    assert 20 < len(found) < len(different)
     assert all(len(counts) == 1 for counts in found.values())
 
 
