@@ -92,7 +92,7 @@ def _given(net: Graph, name: str) -> list[int]:
     return [net.channels[read] for read in net.layers[name].reads]
 
 
-def dag(net: Graph, width: int = 1) -> list[Node]:
+def dag(net: Graph) -> list[Node]:
     """Return the graph as nodes without names, for its key and for drawing.
 
     Projections and the pools of what skips are nodes of their own. A pool of one map is there once, and a
@@ -117,7 +117,7 @@ def dag(net: Graph, width: int = 1) -> list[Node]:
             for _ in range(net.halvings[layer.name] - net.halvings[layer.reads[1]]):
                 other = pooled(other)
             if layer.projected:
-                other = add(("project", width * net.channels[layer.name]), (other,))
+                other = add(("project", net.channels[layer.name]), (other,))
             others = [other]
         if layer.kind == "pool":
             place = pooled(first)
@@ -127,17 +127,20 @@ def dag(net: Graph, width: int = 1) -> list[Node]:
             parts[place] = read
         else:
             kernel = f"{layer.kernel}x{layer.kernel}" if layer.kernel else ""
-            place = add((f"{layer.kind}{kernel}", *([width * layer.width] if layer.width else [])), (first, *others))
+            place = add((f"{layer.kind}{kernel}", *([layer.width] if layer.width else [])), (first, *others))
         places[layer.name] = place
     return [*nodes, Node(("output",), (place,))]
 
 
-def shape(net: Graph, kernel: int) -> Hashable:
-    """Return the graph without names, which tells what steps are possible, now and later; larger kernels are alike."""
+def shape(net: Graph, alike_from: float) -> Hashable:
+    """Return the graph without names, which tells what steps are possible, now and later.
+
+    Kernels of that size and more are alike.
+    """
     numbers = {IMAGE: INPUT, **{name: place for place, name in enumerate(net.layers)}}
     return tuple(
         [
-            (kind, width, min(size, kernel), net.channels[name], *[numbers[read] for read in reads])
+            (kind, width, min(size, alike_from), net.channels[name], *[numbers[read] for read in reads])
             for name, kind, reads, size, width, _ in net.layers.values()
         ]
     )

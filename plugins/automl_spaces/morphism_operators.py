@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any, ClassVar, NamedTuple
 
 from automl_spaces.morphism_graphs import CONVOLUTIONS, IMAGE, MERGES, Graph, Layer, inserted, removed, replaced
@@ -23,7 +24,7 @@ class Operator(ABC):
     """One kind of step; ``is_exact`` where a child that inherits its weights computes what its parent does."""
 
     is_exact: ClassVar[bool] = True
-    kernel: ClassVar[int] = 2  # from which on it makes no difference between kernels
+    alike_from: ClassVar[float] = 2  # the kernel from which on all are alike to it
 
     @abstractmethod
     def places(self, graph: Graph) -> list[str]:
@@ -142,7 +143,7 @@ class Branch(Operator):
 class Enlarge(Operator):
     """A larger kernel, with zeros around what was there."""
 
-    kernel = 99
+    alike_from = inf
     kernels: tuple[int, ...]
 
     def places(self, graph: Graph) -> list[str]:

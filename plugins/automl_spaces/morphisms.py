@@ -78,7 +78,7 @@ class Morphisms(Space[Morphed]):
                 )
         self._template, self._operators = FAMILIES[self.family](self)
         self._start = self._template.start()
-        self._kernel = max(operator.kernel for operator in self._operators.values())
+        self._alike_from = max(operator.alike_from for operator in self._operators.values())
         self._names = [_Names(*(f"step{place}.{part}" for part in _Names._fields)) for place in range(self.steps)]
         self._domains: dict[tuple[Any, ...], Options[Any]] = {}
         self._ways: dict[Hashable, int] = {}
@@ -145,7 +145,7 @@ class Morphisms(Space[Morphed]):
         """Return in how many ways a list goes on with so many steps left."""
         if left == 0:
             return 1
-        key = (left, shape(reached, self._kernel))
+        key = (left, shape(reached, self._alike_from))
         if key not in self._ways:
             total = 1  # to stop
             for operator in self._operators.values():

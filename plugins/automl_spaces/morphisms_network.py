@@ -75,7 +75,7 @@ class Network(nn.Module):
         alike for ever without any (0.01 in Cai et al., 2018), and with some, outputs are only near.
 
         Return whether the outputs differ by no more than rounding: there is no shrinking step, and no noise. Raises
-        ValueError where the parent is not one, of these images and outputs.
+        ValueError where the parent is not one, of these images and outputs. Both lie on one device.
         """
         from automl_spaces.morphism_weights import calibrated
         from automl_spaces.morphisms_inherit import inherited, passing
