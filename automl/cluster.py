@@ -28,6 +28,7 @@ _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else it announces a change of its own
     "RAY_DEDUP_LOGS": "0",
+    "RAY_worker_niceness": "0",  # else beside any other program nothing is left for what is evaluated
 }
 
 

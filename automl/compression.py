@@ -75,6 +75,28 @@ def compress(
 
     Raises BadInput for what does not fit, SearchFailed where nothing was found.
     """
+    import torch
+
+    with torch.inference_mode(False), torch.enable_grad():  # whatever the caller has turned off
+        return _compress(model, task, compressor, limit, strategy, trials, tuning, seed, settings)
+
+
+def _compress(
+    model: Module,
+    task: Task | str,
+    compressor: Compressor[Any] | str,
+    limit: str | float | None,
+    strategy: Strategy | str,
+    trials: int,
+    tuning: int,
+    seed: int,
+    settings: Mapping[str, Any],
+) -> Compression:
+    if tuning and not any(parameter.requires_grad for parameter in model.parameters()):
+        raise BadInput(
+            "all parameters of the model are frozen, so fine-tuning changes nothing: call model.requires_grad_() "
+            "first, or give tuning=0"
+        )
     registry = Registry()
     used_task: Task = registry.build("task", {"name": task}) if isinstance(task, str) else task
     test = used_task.prepare(seed)

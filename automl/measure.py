@@ -31,7 +31,7 @@ def strip(model: Module) -> Module:
 
 
 def parameters(model: Module) -> int:
-    """Return the number of trainable parameters, shared ones once, without those that only training needs."""
+    """Return the number of parameters, shared ones once and frozen ones too, without those that only training needs."""
     return sum(parameter.numel() for parameter in counted(model))
 
 
@@ -48,9 +48,7 @@ def counted(model: Module) -> list[Parameter]:
     return [
         parameter
         for parameter in model.parameters()
-        if parameter.requires_grad
-        and id(parameter) not in for_training
-        and not isinstance(parameter, torch.nn.UninitializedParameter)
+        if id(parameter) not in for_training and not isinstance(parameter, torch.nn.UninitializedParameter)
     ]
 
 

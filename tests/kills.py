@@ -29,6 +29,7 @@ HERE = Path(__file__).parent
 STUDIES = ("hyperband-tpe", "reinforce", "ddpg", "supernet-darts", "supernet-reinforce", "amc-ddpg")  # of killed.py
 MARK = "AUTOML_KILLED_RUN"  # in the environment of all that a run starts
 PATIENCE = 30.0  # seconds until all that a killed driver started is gone
+HANGS = 300.0  # seconds that a run never takes
 TRIALS = 4
 
 
@@ -39,12 +40,14 @@ class Kind:
     words: tuple[str, ...] = ()
     others: bool = False
     same: bool = True  # as the unbroken run, to the byte but for times: with several workers the order is another's
+    forked: bool = True  # from a process that has imported everything; Ray and forks do not go together
+    survives: bool = True  # the death of any other process; without Ray's own nothing can go on, until it is resumed
 
 
 RUNS = {
     "run": Kind(),
     "processes": Kind(("executor=processes", "executor.workers=2"), others=True, same=False),
-    "ray": Kind(("executor=ray", "executor.workers=2"), others=True, same=False),
+    "ray": Kind(("executor=ray", "executor.workers=2"), others=True, same=False, forked=False, survives=False),
     "tracker": Kind(("tracker=tensorboard",), others=True),
 }
 
@@ -81,33 +84,36 @@ def run(name: str, root: Path, kills: int) -> tuple[int, int]:
     kind, rng, monkeypatch = RUNS[name], random.Random(f"{name}/1"), pytest.MonkeyPatch()
     whole.quick(monkeypatch)
     unbroken = root / "unbroken" / "run"
-    whole.begin(unbroken, TRIALS, kind.words)  # here, so that no child has anything to import
+    whole.begin(unbroken, TRIALS, kind.words if kind.same else ())  # here, so that no fork has anything to import
     expected = whole.told(unbroken)
     times = []
     for number in range(3):
         began = time.monotonic()
-        _wait(_start(root / f"timed{number}" / "run", kind)[1])
+        _wait(_start(root / f"timed{number}" / "run", name)[1])
         times.append(time.monotonic() - began)
     took = min(times)
     killed = beside = 0
     for number in range(kills):
         folder = root / str(number) / "run"
         for _ in range(1 + (number % 3 == 0)):  # now and then once more, while it is resumed
-            mark, driver = _start(folder, kind)
+            mark, driver = _start(folder, name)
             time.sleep(rng.random() * took)
             others = [one for one in driver.children(recursive=True) if kind.others] if driver.is_running() else []
             victim = rng.choice([driver, *others])
             if _kill(victim):
                 killed += 1
                 beside += victim is not driver
-            code = _wait(driver)
-            if victim is not driver and code != 0:
+            code = _wait(driver, kind.survives)
+            if victim is not driver and code != 0 and kind.survives:
                 raise AssertionError(f"the driver ended with {code} after process {victim.pid} was killed: {folder}")
             _all_gone(mark)
-        found = whole.end(folder, TRIALS, kind.words)
         if kind.same:
+            found = whole.end(folder, TRIALS, kind.words)
             wrong = [key for key, value in expected.items() if found[key] != value]
         else:
+            mark, driver = _start(folder, name)
+            _wait(driver)
+            _all_gone(mark)
             wrong = [] if _numbers(folder) == list(range(TRIALS)) else ["trials"]
         if wrong:
             kept = shutil.copytree(root / str(number), Path(tempfile.mkdtemp()) / "run")
@@ -117,9 +123,13 @@ def run(name: str, root: Path, kills: int) -> tuple[int, int]:
     return killed, beside
 
 
-def _start(folder: Path, kind: Kind) -> tuple[str, psutil.Process]:
+def _start(folder: Path, name: str) -> tuple[str, psutil.Process]:
     """Run, or go on, in a child; what it starts bears a mark."""
+    kind = RUNS[name]
     mark = f"{os.getpid()}/{time.monotonic_ns()}"
+    if not kind.forked:
+        words = [sys.executable, __file__, "--alone", str(folder), name]
+        return mark, psutil.Process(os.posix_spawn(words[0], words, {**os.environ, MARK: mark}))
     child = os.fork()
     if child == 0:
         code = 1
@@ -134,6 +144,12 @@ def _start(folder: Path, kind: Kind) -> tuple[str, psutil.Process]:
     return mark, psutil.Process(child)
 
 
+def _alone(folder: Path, name: str) -> None:
+    """Run, or go on, in this process."""
+    whole.quick(pytest.MonkeyPatch())
+    whole.end(folder, TRIALS, RUNS[name].words)
+
+
 def _kill(process: psutil.Process) -> bool:
     try:
         running = process.status() != psutil.STATUS_ZOMBIE
@@ -143,11 +159,15 @@ def _kill(process: psutil.Process) -> bool:
     return running
 
 
-def _wait(driver: psutil.Process) -> int:
+def _wait(driver: psutil.Process, survives: bool = True) -> int:
     """Wait for the end of the driver, and return its exit code, or minus the number of the signal that ended it."""
-    _, status = os.waitpid(driver.pid, 0)
-    code = os.waitstatus_to_exitcode(status)
-    if code not in (0, -signal.SIGKILL):
+    until = time.monotonic() + HANGS
+    while (ended := os.waitpid(driver.pid, os.WNOHANG))[0] == 0:
+        if time.monotonic() > until:
+            raise AssertionError(f"the driver {driver.pid} has hung for {HANGS:.0f} s")
+        time.sleep(0.02)
+    code = os.waitstatus_to_exitcode(ended[1])
+    if survives and code not in (0, -signal.SIGKILL):
         raise AssertionError(f"the run failed by itself with {code}")
     return code
 
@@ -181,4 +201,7 @@ if __name__ == "__main__":
     paths = [str(HERE / "toys"), *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ |= {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
     sys.path.append(paths[0])
+    if sys.argv[1:2] == ["--alone"]:
+        _alone(Path(sys.argv[2]), sys.argv[3])
+        sys.exit()
     sys.exit(main(int(sys.argv[1]) if sys.argv[1:] else 1_000, sys.argv[2:] or ("run", *STUDIES)))

@@ -48,6 +48,7 @@ SMALL = {
     "cgp": ["space.columns=5", "space.widths=[4,8]"],
     "tree_cell": ["space.channels=8"],
     "choice_blocks": ["space.blocks=2", "space.channels=4"],
+    "morphisms": ["space.steps=2", "space.filters=[4,4]"],
     "mobilenet_v2": ["space.width=[0.2,0.25,0.3]"],
     "squeezenet": ["space.width=0.1"],
 }
@@ -66,6 +67,7 @@ BY_TURNS = (
     "cgp",
     "tree_cell",
     "choice_blocks",
+    "morphisms",
 )
 OFTEN = ("darts", "enas_macro", "mobilenet_v2", "nasnet", "squeezenet")  # so do these, but with every gradient
 HAND_DESIGNED = sorted(automl_networks.automl_spaces())

@@ -35,6 +35,9 @@ def small(width=16, classes=4, inputs=3):
         nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(),
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, classes))
 
+def frozen():
+    return small().requires_grad_(False)
+
 def broken():
     raise ValueError("no such width")
 
@@ -331,6 +334,31 @@ def test_python_compresses_a_model(own):
     assert set(found.decisions) == {"keep.0", "keep.3", "keep.6"}
     with pytest.raises(BadInput, match=r"limit='1.5x' is no share of the multiply-adds"):
         automl.compress(network, task(), limit="1.5x")
+
+
+@pytest.mark.parametrize("turned_off", [torch.no_grad, torch.inference_mode])
+def test_gradients_that_the_caller_has_turned_off_change_nothing(turned_off):
+    network = plain()
+    settings = {"criterion": "taylor", "strategy": "random", "trials": 1, "tuning": 1}
+    with turned_off():
+        found = automl.compress(network, task(), "pruning", **settings)
+    expected = automl.compress(network, task(), "pruning", **settings)
+    assert found.after == expected.after
+    assert found.after["parameters"] < found.before["parameters"]
+
+
+def test_of_a_frozen_network_only_the_fine_tuning_is_refused():
+    network = plain().requires_grad_(False)
+    with pytest.raises(BadInput, match=r"are frozen, .*: call model.requires_grad_\(\) first, or give tuning=0"):
+        automl.compress(network, task())
+    found = automl.compress(network, task(), "pruning", strategy="random", trials=1, tuning=0)
+    assert found.after["parameters"] < found.before["parameters"]
+
+
+def test_what_cannot_be_trained_is_a_trial_that_fails_and_says_why(tmp_path, own, capsys):
+    words = ["+space=module", "space.target=own_networks:frozen", *SMALL, *SHORT, "strategy=grid"]
+    assert automl_at(tmp_path, *words) != 0
+    assert "are frozen, so training changes nothing: call its requires_grad_() first" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

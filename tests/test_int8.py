@@ -134,6 +134,25 @@ def test_the_range_of_activations_is_that_of_the_images():
         assert float(weights[first.input[1]]) == pytest.approx(brightest / 255 / 255, rel=1e-5)
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_a_range_of_no_width_has_a_scale_and_disturbs_nothing_else(form):
+    """A channel of zeros, activations that are constant, and one image to calibrate on."""
+    conv, bias = floats(16, 1, 3, 3), floats(16, seed=1)
+    conv[3] = bias[3] = 0
+    nothing_there = {"mean": np.zeros(16, np.float32)}
+    whole, dead = (network(weights={**nothing_there, **more}) for more in ({}, {"conv": conv, "bias": bias}))
+    for images in (pixels(1), np.zeros((4, 1, 8, 8), np.uint8), np.full((4, 1, 8, 8), 255, np.uint8)):
+        (nodes, weights), (beside, others) = parts(quantise(dead, images, form)), parts(quantise(whole, images, form))
+        scales = [weights[node.input[1]] for node in nodes.values() if node.op_type.endswith("uantizeLinear")]
+        assert all(np.isfinite(scale).all() and (scale > 0).all() for scale in scales)
+        layer, same = (next(node for node in ones.values() if node.op_type == "Conv") for ones in (nodes, beside))
+        quantised, expected = (held[ones[node.input[1]].input[0]] for held, ones, node in
+                               ((weights, nodes, layer), (others, beside, same)))  # fmt: skip
+        assert not quantised[3].any()
+        assert np.array_equal(np.delete(quantised, 3, 0), np.delete(expected, 3, 0))
+        assert np.isfinite(answers(quantise(dead, images, form), pixels())).all()
+
+
 def test_it_says_what_it_is():
     made = onnx.load_from_string(quantise(network(), pixels(40), "s8s8"))
     facts = {entry.key: entry.value for entry in made.metadata_props}

@@ -35,11 +35,11 @@ class Network(nn.Module):
         return self.out(features)
 
 
-def test_parameters_are_those_that_are_trained_and_shipped():
+def test_parameters_are_those_that_are_shipped_frozen_or_not():
     network = Network()
     assert parameters(network) == 4 * 9 + 4 + 8 + 15
     network.body[0].bias.requires_grad_(False)
-    assert parameters(network) == 4 * 9 + 8 + 15
+    assert parameters(network) == 4 * 9 + 4 + 8 + 15
 
 
 def test_parameters_that_are_shared_count_once():

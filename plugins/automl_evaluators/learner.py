@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _STATE = ("momentum_buffer",)  # what SGD keeps of each parameter
 
+FROZEN = "all parameters of the network are frozen, so training changes nothing: call its requires_grad_() first"
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -107,8 +109,10 @@ class Learner:
     def finish_epoch(self, between: Callable[[], None] = lambda: None) -> float:
         """Train to the end of the epoch and return its mean loss; ``between`` is called after each batch.
 
-        Raises TrialFailed as soon as the loss is not finite.
+        Raises TrialFailed as soon as the loss is not finite, and for a network of which nothing can be trained.
         """
+        if not any(parameter.requires_grad for parameter in self._parameters):
+            raise TrialFailed(FROZEN)
         with drawing(self.fabric.device), on_threads(self.threads):
             self.model.train()
             while self.batch < len(self.bounds):

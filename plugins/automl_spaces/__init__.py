@@ -24,6 +24,7 @@ def automl_spaces() -> Mapping[str, str]:
         "metaqnn": "automl_spaces.metaqnn:MetaQNN",
         "mnasnet_search": "automl_spaces.mnasnet_search:MnasNetSearch",
         "module": "automl_spaces.module:Module",
+        "morphisms": "automl_spaces.morphisms:Morphisms",
         "multi_branch": "automl_spaces.multi_branch:MultiBranch",
         "nao": "automl_spaces.nao:NAO",
         "nasbench101": "automl_spaces.nasbench101:NASBench101",

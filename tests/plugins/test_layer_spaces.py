@@ -17,7 +17,7 @@ from automl.measure import onnx_session
 from automl.plugins import Registry
 
 REGISTRY = Registry()
-WIDENED = ("nasrl", "genetic_cnn", "multi_branch", "smash", "unstructured", "nasbot")
+WIDENED = ("nasrl", "genetic_cnn", "multi_branch", "smash", "unstructured", "nasbot", "morphisms")
 SPACES = ("metaqnn", "enas_macro", "auto_net", *WIDENED)
 
 

@@ -13,17 +13,20 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import psutil
 import pytest
 import torch
 import yaml
 from torch import nn
 
-from automl import BadInput, Candidate, Dataset, Limit, Objective, Space, Trial, TrialFailed
+from automl import BadInput, Candidate, Dataset, Integer, Limit, Objective, Space, Trial, TrialFailed
 from automl.checkpoint import Checkpoint
+from automl.study import Study
 from automl_evaluators.batches import Batches, cut, first, seed_of
 from automl_evaluators.learner import Learner, Recipe
 from automl_evaluators.mishaps import strides_single_pixels
 from automl_evaluators.training import Training
+from automl_strategies.random import Random
 from automl_tasks.synthetic import Synthetic
 
 HERE = Path(__file__).parent
@@ -730,6 +733,33 @@ def test_a_trial_that_is_stopped_lets_go_of_its_network():
     running.close()
     gc.collect()
     assert network() is None
+
+
+@pytest.mark.slow
+def test_memory_is_flat_over_hundreds_of_trained_trials():
+    """L2."""
+
+    class Many(Space):
+        def describe(self, choose):
+            return choose("one", Integer(0, 1_000_000))
+
+        def build(self, blueprint, task):
+            return Tiny(3, task)
+
+    resident = []
+
+    class Looking(Training):
+        def evaluate(self, trial):
+            yield from super().evaluate(trial)
+            resident.append(psutil.Process().memory_info().rss)
+
+    task = a_task(train=32, batch_size=16)
+    evaluator = Looking(epochs=1, accelerator="cpu")
+    evaluator.start(Many(), task)
+    study = Study(Many(), Random(), evaluator, task, trials=300)
+    study.run()
+    assert [trial.error for trial in study.trials] == [None] * 300
+    assert resident[299] - resident[99] < 50 << 20
 
 
 @pytest.mark.slow
