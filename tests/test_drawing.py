@@ -18,10 +18,9 @@ from automl.plugins import Registry
 
 REGISTRY = Registry()
 SEARCHED = [
-    *("amoebanet", "auto_net", "blockqnn", "cgp", "chain", "choice_blocks", "darts", "dpp_net", "enas_macro"),
-    *("enas_micro", "genetic_cnn", "hierarchical", "metaqnn", "mnasnet_search", "multi_branch", "nao", "nasbench101"),
-    *("nasbench201", "nasbench_macro", "nasbot", "nasnet", "nasrl", "pnas", "smash", "spikenas", "tree_cell"),
-    "unstructured",
+    name
+    for (kind, name), found in sorted(REGISTRY.components.items())
+    if kind == "space" and found[0].path.startswith("automl_spaces.") and name not in ("module", "run")
 ]
 CELL = {"normal": [("a", "1", "sep3x3"), ("b", "1", "max3x3"), ("1", "output", ""), ("a", "output", "")]}
 

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import accumulate
 from operator import mul
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from random import Random
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from annotated_types import Ge
 
-from automl import BadInput, Choose, Integer, Space, Task
+from automl import Architecture, BadInput, Choose, Integer, Space, Task
 from automl_spaces.dags import INPUT, Node, canonical, edges
+from automl_spaces.unstructured_mutations import filters_before, inserted, removed
 
 if TYPE_CHECKING:
     from torch.nn import Module
 
 _BITS = (False, True)
 _EDGES = ("conv", "identity")
+_MUTATIONS = (
+    "insert convolution",
+    "insert identity",
+    "remove",
+    *["change"] * 5,
+)  # five of the paper's change a decision
 
 
 class Convolution(NamedTuple):
@@ -56,6 +65,11 @@ class Unstructured(Space[Graph]):
 
     The paper bounds nothing; here the bounds are settings, so raise them at will. Its learning rate, a part of the
     "DNA", is the evaluator's, and its inherited weights are a strategy's.
+
+    Mutations are those of the paper that concern the graph, each as likely: a convolution is inserted, 3 x 3 and as
+    wide as what it reads; a vertex that hands its map on is inserted; a convolution is removed; or, in place of the
+    five that alter strides, filters, sides and skips, one decision is changed. Where the graph is full or has nothing
+    to remove, a decision is changed.
     ``width`` multiplies the filters of what is built.
     """
 
@@ -80,6 +94,33 @@ class Unstructured(Space[Graph]):
     def describe(self, choose: Choose) -> Graph:
         count = choose("vertices", self._counts) if self.vertices else 0
         return tuple([self._vertex(choose, names) for names in self._names[:count]])
+
+    def mutate(self, architecture: Architecture, rng: Random, names: Collection[str] | None = None) -> Architecture:
+        kind = rng.choice(_MUTATIONS) if names is None and self.vertices else "change"
+        graph: Graph = architecture.blueprint
+        convolutions = [place for place, vertex in enumerate(graph) if vertex.edge is not None]
+        if kind == "remove" and convolutions:
+            return self.complete(self.told(removed(graph, rng.choice(convolutions))), rng)
+        if kind.startswith("insert") and len(graph) < self.vertices:
+            place, edge = rng.randrange(len(graph) + 1), None
+            if kind == "insert convolution":
+                side, filters = min(3, self.kernel), filters_before(graph, place) or self._filters.sample(rng.random)
+                edge = Convolution(side, side, rng.choice(self._strides), filters)
+            return self.complete(self.told(inserted(graph, place, Vertex(INPUT, edge, (), rng.random() < 0.5))), rng)
+        return super().mutate(architecture, rng, names)
+
+    def told(self, graph: Graph) -> dict[str, Any]:
+        """Return the decisions that make a graph."""
+        values: dict[str, Any] = {"vertices": len(graph)}
+        for names, vertex in zip(self._names, graph, strict=False):
+            texts = {read: text for text, read in names.sources.items()}
+            values |= {names.source: texts[vertex.source], names.edge: "identity" if vertex.edge is None else "conv"}
+            if vertex.edge is not None:
+                sides = (names.height, names.width, names.stride, names.filters)
+                values |= dict(zip(sides, vertex.edge, strict=True))
+            values |= {name: read in vertex.skips for read, name in names.skips if read != vertex.source}
+            values[names.active] = vertex.active
+        return values
 
     def build(self, blueprint: Graph, task: Task) -> Module:
         from automl_spaces.unstructured_network import network

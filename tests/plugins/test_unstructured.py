@@ -1,4 +1,5 @@
 import random
+from collections import Counter
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from automl import BadInput, measure
 from automl.testing import check_space
 from automl_spaces.dags import INPUT
 from automl_spaces.unstructured import Convolution, Unstructured, Vertex
+from automl_spaces.unstructured_mutations import filters_before, inserted, removed
 
 SMALL = {"vertices": 4, "kernel": 3, "filters": 4}
 TINY = {"vertices": 2, "kernel": 1, "stride": 1, "filters": 1}
@@ -118,3 +120,39 @@ def test_bad_fields_are_refused():
 
 def test_the_recipe_lists_every_field_with_its_default():
     check_recipe(Unstructured(), "unstructured")
+
+
+def test_graphs_told_are_read_back():
+    space, rng = Unstructured(), random.Random(0)
+    for _ in range(200):
+        one = space.sample(rng)
+        assert space.complete(space.told(one.blueprint), random.Random(1)) == one
+
+
+def test_a_vertex_is_inserted_on_an_edge_and_removed_again():
+    wide = Convolution(3, 3, 1, 4)
+    graph = (CONV, Vertex(0, wide, (INPUT,), True), Vertex(INPUT, None, (0, 1), False))
+    new = Vertex(INPUT, Convolution(3, 3, 1, 2), (), True)
+    longer = inserted(graph, 1, new)
+    assert longer == (CONV, new._replace(source=0), Vertex(1, wide, (INPUT,), True), Vertex(INPUT, None, (0, 2), False))
+    assert removed(longer, 1) == graph
+    assert removed(graph, 0) == (Vertex(INPUT, wide, (), True), Vertex(INPUT, None, (0,), False))
+    assert inserted((), 0, new) == (new,)
+    assert inserted(graph, 3, new)[3].source == 2
+    assert filters_before(graph, 2) is None
+    assert filters_before(graph, 1) == CONV.edge.filters
+
+
+def test_mutations_insert_remove_and_change():
+    space, rng = Unstructured(vertices=4), random.Random(0)
+    by_growth = Counter()
+    for _ in range(600):
+        one = space.complete({"vertices": 2}, rng)
+        mutant = space.mutate(one, rng)
+        assert mutant != one
+        by_growth[len(mutant.blueprint) - 2] += 1
+        if len(mutant.blueprint) == 3 and mutant.blueprint[:2] == one.blueprint:
+            assert mutant.blueprint[2].source in (INPUT, 0, 1)
+    assert by_growth[1] > 100
+    assert by_growth[-1] > 40
+    assert by_growth[0] > 250
