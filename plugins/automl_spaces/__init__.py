@@ -21,6 +21,7 @@ def automl_spaces() -> Mapping[str, str]:
         "enas_micro": "automl_spaces.enas_micro:ENASMicro",
         "genetic_cnn": "automl_spaces.genetic_cnn:GeneticCNN",
         "hierarchical": "automl_spaces.hierarchical:Hierarchical",
+        "hyperparameters": "automl_spaces.hyperparameters:Hyperparameters",
         "metaqnn": "automl_spaces.metaqnn:MetaQNN",
         "mnasnet_search": "automl_spaces.mnasnet_search:MnasNetSearch",
         "module": "automl_spaces.module:Module",
