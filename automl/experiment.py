@@ -65,9 +65,9 @@ class Experiment:
         self.config = config
         self.root = Path(check(values.get("runs"), str, "runs")).expanduser()
         self.objectives, self.limits = _objectives(values["objective"])
-        self.space: Space[Any] = self.registry.build("space", joined(parts(values)))
-        final = joined(parts(values, final=True))
-        self.final_space: Space[Any] = self.registry.build("space", final)
+        self.space: Space[Any] = self.registry.build_space(parts(values))
+        final = parts(values, final=True)
+        self.final_space: Space[Any] = self.registry.build_space(final)
         self.strategy: Strategy = self.registry.build("strategy", values["strategy"])
         self.evaluator: Evaluator = self.registry.build("evaluator", values["evaluator"])
         self.task: Task = self.registry.build("task", values["task"])
@@ -107,7 +107,7 @@ class Experiment:
         }
         if (elsewhere := trust.without(values.get("device") or devices.HERE, "device.")) != devices.HERE:
             self.heading["device"] = elsewhere
-        self.final = {"space": final, "retrain": retrain}
+        self.final = {"space": joined(final), "retrain": retrain}
         self.create: Callable[[str], Path] = lambda label: runs.create(self.root, label)
 
     def prepare(self) -> None:

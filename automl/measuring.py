@@ -146,8 +146,9 @@ def described(
     They are for the task's images and classes where the words name a task, else for 3 x 224 x 224 and 1,000, unless
     told.
     """
-    settings = joined(parts(values))
-    space: Space[Any] = registry.build("space", settings)
+    one = parts(values)
+    space: Space[Any] = registry.build_space(one)
+    settings = joined(one)
     if not _names_task(words):
         return space, _task(image or IMAGE, classes or CLASSES), settings
     given = registry.build("task", values["task"])

@@ -33,6 +33,7 @@ def automl_spaces() -> Mapping[str, str]:
         "nasbot": "automl_spaces.nasbot:NASBOT",
         "nasnet": "automl_spaces.nasnet:NASNet",
         "nasrl": "automl_spaces.nasrl:NASRL",
+        "ofa": "automl_spaces.ofa:OFA",
         "pnas": "automl_spaces.pnas:PNAS",
         "run": "automl_spaces.run:Run",
         "smash": "automl_spaces.smash:SMASH",
