@@ -425,8 +425,8 @@ def _sort(
             )
         if key.startswith("hydra."):
             raise BadInput(f"{key} is Hydra's own: automl runs its jobs itself, so leave it out")
-        if key == _JOIN and option in ("true", "false"):
-            choices += [_RANGES] if option == "true" and not is_alone else []
+        if key == _JOIN and option.lower() in ("true", "false"):  # a sweep writes True
+            choices += [_RANGES] if option.lower() == "true" and not is_alone else []
             continue
         if key == _JOIN:
             raise BadInput(f"{printable(word)} must be true or false")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 from annotated_types import Ge, Gt, Lt, MinLen
 
 from automl import Architecture, BadInput, Choose, Options, Origin, Real, Space, Task, Training
+from automl_spaces.chain import Chain
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -30,12 +31,6 @@ _INTERVALS = {  # and whether they are decided by their logarithm
 }
 _OF_ONE = {"learning_rate": "sgd", "momentum": "sgd", "adaptive_rate": "adamw"}  # what only one optimiser has
 _FIXED = {"adaptive_rate": "learning_rate"}  # the setting, where the decision is called otherwise
-
-
-def _small_mobile_network() -> Space[Any]:
-    from automl_networks.zoo.mobilenet_v2 import MobileNetV2
-
-    return MobileNetV2(width=0.25)
 
 
 class Trained(NamedTuple):
@@ -61,7 +56,7 @@ class Hyperparameters(Space[Trained]):
     weights refuse it. With a compressor it is the fine-tuning that is decided.
     """
 
-    network: Space = field(default_factory=_small_mobile_network)  # type: ignore[type-arg]  # a setting: of any blueprint
+    network: Space = field(default_factory=Chain)  # type: ignore[type-arg]  # a setting: of any blueprint
     optimizer: Annotated[tuple[Literal["sgd", "adamw"], ...], MinLen(1)] | None = ("sgd", "adamw")
     learning_rate: tuple[Positive, Positive] | None = (0.005, 0.5)
     adaptive_rate: tuple[Positive, Positive] | None = (0.0002, 0.02)

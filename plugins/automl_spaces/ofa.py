@@ -137,8 +137,8 @@ class OFA(Counted[Elastic]):
     ) -> Architecture:
         """Return the network that is written so in the notation of the paper's release.
 
-        ``ks`` and ``e`` have four slots a unit, of which the first ``d`` of that unit count. Raises BadInput where it is
-        none of this space.
+        ``ks`` and ``e`` have four slots a unit, of which the first ``d`` of that unit count. Raises BadInput where it
+        is none of this space.
         """
         if (len(ks), len(e), len(d)) != (UNITS * SLOTS, UNITS * SLOTS, UNITS) or max(d) > SLOTS:
             raise BadInput(

@@ -7,6 +7,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from spaces_contract import Images, check_ergodic, check_recipe, check_training, samples
 from torch.utils.flop_counter import FlopCounterMode
 
 from automl import BadInput
@@ -17,7 +18,6 @@ from automl.testing import check_space
 from automl_evaluators.supernet import Supernet
 from automl_spaces.ofa import OFA, Elastic, Layer
 from automl_tasks.synthetic import Synthetic
-from spaces_contract import Images, check_ergodic, check_recipe, check_training, samples
 
 TINY = {"width": 0.05, "depths": (1, 2), "kernels": (3, 5), "expansions": (2, 3)}
 MULTIPLY_ADDS = {"flops-389M": 389, "flops-482M": 482, "flops-595M": 595}  # millions, as the networks are named
