@@ -8,6 +8,7 @@ import json
 import random
 
 from automl.errors import AutoMLError
+from automl.joining import HYPERPARAMETERS
 from automl.plugins import Kind, Registry, allowed, construct, settings
 from automl.space import Space
 
@@ -28,6 +29,9 @@ def explain(kind: Kind, name: str, registry: Registry | None = None) -> str:
         lines += [f"  {place}.{key}={default}    {what}" for key, default, what in found]
     if issubclass(loaded, Space):
         lines += ["", *decisions(loaded)]
+        if name != HYPERPARAMETERS:
+            decided = f"space.with_{HYPERPARAMETERS}=true decides the settings of its training, too"
+            lines += ["", f"{decided}: automl explain space {HYPERPARAMETERS}"]
     return "\n".join(lines)
 
 
