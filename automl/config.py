@@ -339,11 +339,15 @@ def refuse_code(config: Any, typed: Collection[str] = ()) -> None:
     """
 
     for place, name in trust.named(unresolved(config)):
-        if place not in typed:
-            raise BadInput(
-                f"the config has {place}={printable(name)[:80]!r}, which names code: it is only taken from the "
-                f"command line, so type {place}={printable(name)[:80]}"
-            )
+        word = f"{place}="
+        if word not in trust.WORDS:  # else what reads the words of a file would not know it for code
+            word = f"+space=module {trust.WORD}"
+        elif place in typed:
+            continue
+        raise BadInput(
+            f"the config has {place}={printable(name)[:80]!r}, which names code: it is only taken from the "
+            f"command line, so type {word}{printable(name)[:80]}"
+        )
     waiting: list[tuple[str, Any]] = [("", unresolved(config))]
     while waiting:
         place, node = waiting.pop()
@@ -414,7 +418,7 @@ def _sort(
     is_alone = f"+space={HYPERPARAMETERS}" in words
     for word in words:
         name, equals, option = word.partition("=")
-        if is_alone and name == "space.network":  # a component within another
+        if is_alone and name == "space.network" and not option.startswith("{"):  # a component within another
             name, word = "space/network", f"space/network={option}"
         key = name.lstrip("+~")
         group = re.split("[@/]", key)[0]

@@ -344,6 +344,18 @@ def test_it_is_one_space_however_it_is_typed():
         experiment("+space=hyperparameters", "space/network=hyperparameters")
 
 
+def test_code_is_named_as_that_of_any_network():
+    """Else a word of a sweep's file would not be known for code."""
+    one = experiment("+space=module", "space.target=given:plain", JOINED[3], "task=synthetic", "task.channels=3")
+    assert one.heading["space"]["network"]["target"] == "given:plain"
+    for words in (
+        ["space/network=module", "space.network.target=given:plain"],
+        ["space.network={name: module, target: given:plain}"],
+    ):
+        with pytest.raises(BadInput, match=r"names code.*type \+space=module space\.target=given:plain"):
+            experiment("+space=hyperparameters", *words)
+
+
 def journal(folder):
     (path,) = folder.glob("runs/2*/*/journal.jsonl")
     return path
