@@ -58,8 +58,8 @@ class Hyperparameters(Space[Trained]):
 
     network: Space = field(default_factory=Chain)  # type: ignore[type-arg]  # a setting: of any blueprint
     optimizer: Annotated[tuple[Literal["sgd", "adamw"], ...], MinLen(1)] | None = ("sgd", "adamw")
-    learning_rate: tuple[Positive, Positive] | None = (0.005, 0.5)
-    adaptive_rate: tuple[Positive, Positive] | None = (0.0002, 0.02)
+    learning_rate: tuple[Positive, Positive] | None = (0.01, 0.5)
+    adaptive_rate: tuple[Positive, Positive] | None = (0.0005, 0.02)
     momentum: tuple[Share, Share] | None = None
     weight_decay: tuple[Positive, Positive] | None = (1e-5, 1e-2)
     warmup: tuple[Share, Share] | None = None
@@ -68,7 +68,7 @@ class Hyperparameters(Space[Trained]):
     batch_size: Annotated[tuple[Annotated[int, Ge(2)], ...], MinLen(1)] | None = (32, 64, 128)
     crop: Annotated[tuple[Pixels, ...], MinLen(1)] | None = (0, 1, 2)
     flip: Annotated[tuple[bool, ...], MinLen(1)] | None = (False, True)
-    cutout: Annotated[tuple[Pixels, ...], MinLen(1)] | None = (0, 2, 4)
+    cutout: Annotated[tuple[Pixels, ...], MinLen(1)] | None = (0, 2)
 
     def __post_init__(self) -> None:
         if isinstance(self.network, Hyperparameters):

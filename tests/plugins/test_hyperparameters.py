@@ -17,6 +17,7 @@ from automl.cli import main
 from automl.compressor import Compressed
 from automl.decisions import Options, Real, Soft
 from automl.experiment import Experiment
+from automl.explain import explain
 from automl.final import load
 from automl.joining import apart
 from automl.mixture import Mixture
@@ -325,6 +326,15 @@ def test_wrappers_take_what_is_within():
 def test_what_is_mistyped_is_answered_with_what_to_type(words, sentence):
     with pytest.raises(BadInput, match=sentence):
         experiment("+space=nasbench201", *words)
+
+
+def test_it_is_explained_by_itself_and_pointed_to_by_every_other_space():
+    page = explain("space", "hyperparameters", REGISTRY)
+    assert "space.learning_rate=[0.01, 0.5]" in page
+    assert "training.optimizer = " in page
+    pointer = "space.with_hyperparameters=true decides the settings of its training, too: automl explain space"
+    assert pointer in explain("space", "nasbench201", REGISTRY)
+    assert pointer not in page
 
 
 def test_it_is_one_space_however_it_is_typed():
