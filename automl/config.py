@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from automl import trust
 from automl.errors import BadInput, near_miss, printable
+from automl.joining import HYPERPARAMETERS
 from automl.plugins import KINDS, Registry
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ _OF_KEY = re.compile(r"\$\{(?:oc\.env:[\w, ./-]*|([\w.-]+))\}")
 _TAKEN = 10  # at most, in one text and of such texts in a file
 _YAMLS_OWN = (AttributeError, TypeError, LookupError, ArithmeticError)  # of values that are not of their tag
 _NO_PLUS = "a default, so it takes no plus"
+_JOIN = f"space.with_{HYPERPARAMETERS}"  # a word that has the ranges of the file join any space
+_RANGES = f"+space@space.{HYPERPARAMETERS}={HYPERPARAMETERS}"  # the same in Hydra's words
 
 
 def folder() -> Path:
@@ -68,7 +71,34 @@ def compose(words: Sequence[str], registry: Registry) -> DictConfig:
             sentence = _without_place(choices) if "Could not override" in str(error) else _one_sentence(error)
             raise BadInput(sentence) from error
     refuse_code(config)
-    return change(config, values, sweep=command(["-m", *words]))
+    if _RANGES in choices:
+        _leave_network_out(config)
+    return _joined(change(config, values, sweep=command(["-m", *words])))
+
+
+def _leave_network_out(config: DictConfig) -> None:
+    """Leave out of the ranges the network that their file brings: it is the space that they join."""
+    from omegaconf import open_dict
+
+    with open_dict(config):
+        del config.space[HYPERPARAMETERS]["network"]
+
+
+def _joined(config: DictConfig) -> DictConfig:
+    """Return the config with the ranges beside the space that they join, where they were chosen as a space."""
+    from omegaconf import OmegaConf
+
+    ranges = unresolved(config).get("space")
+    if not isinstance(ranges, dict) or ranges.get("name") != HYPERPARAMETERS:
+        return config
+    network = ranges.pop("network")
+    if not isinstance(network, dict) or network.get("name") == HYPERPARAMETERS:
+        raise BadInput(
+            f"space.network={printable(str(network))[:80]} is no network whose training could be decided: type "
+            f"+space=NAME {_JOIN}=true"
+        )
+    OmegaConf.update(config, "space", {**network, HYPERPARAMETERS: ranges}, merge=False, force_add=True)
+    return config
 
 
 def group(name: str, words: Sequence[str], registry: Registry) -> dict[str, Any]:
@@ -176,6 +206,8 @@ def change(config: DictConfig, words: Sequence[str], sweep: str | None = None) -
         if override.is_add() or override.is_force_add() or override.is_delete():
             shown = word.lstrip("+~")
             raise BadInput(f"{printable(word)!r} adds or removes a key: the keys are fixed, so type {shown}")
+        if key == _JOIN:
+            raise BadInput(f"{printable(word)} says what is decided, and a run goes on as it began: start a new run")
         if key.rpartition(".")[0] not in open_nodes:
             _refuse_unknown_key(config, key)
         if override.is_sweep_override():
@@ -290,13 +322,6 @@ def of_the_environment(values: Mapping[str, Any]) -> dict[str, Any]:
     return resolved(OmegaConf.create(dict(values)))
 
 
-def compressed(space: Mapping[str, Any], compressor: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the settings of a space whose networks are made smaller, where there is a compressor."""
-    if compressor is None:
-        return dict(space)
-    return {"name": "compressed", "space": dict(space), "compressor": dict(compressor)}
-
-
 def as_yaml(config: DictConfig) -> str:
     """Return the config as YAML, unresolved, so that what it takes from the environment is not written down.
 
@@ -314,11 +339,15 @@ def refuse_code(config: Any, typed: Collection[str] = ()) -> None:
     """
 
     for place, name in trust.named(unresolved(config)):
-        if place not in typed:
-            raise BadInput(
-                f"the config has {place}={printable(name)[:80]!r}, which names code: it is only taken from the "
-                f"command line, so type {place}={printable(name)[:80]}"
-            )
+        word = f"{place}="
+        if word not in trust.WORDS:  # else what reads the words of a file would not know it for code
+            word = f"+space=module {trust.WORD}"
+        elif place in typed:
+            continue
+        raise BadInput(
+            f"the config has {place}={printable(name)[:80]!r}, which names code: it is only taken from the "
+            f"command line, so type {word}{printable(name)[:80]}"
+        )
     waiting: list[tuple[str, Any]] = [("", unresolved(config))]
     while waiting:
         place, node = waiting.pop()
@@ -386,8 +415,11 @@ def _sort(
     choices: list[str] = []
     values: list[str] = []
     chosen: dict[str, str] = {}
+    is_alone = f"+space={HYPERPARAMETERS}" in words
     for word in words:
         name, equals, option = word.partition("=")
+        if is_alone and name == "space.network" and not option.startswith("{"):  # a component within another
+            name, word = "space/network", f"space/network={option}"
         key = name.lstrip("+~")
         group = re.split("[@/]", key)[0]
         if not equals or not key:
@@ -397,6 +429,11 @@ def _sort(
             )
         if key.startswith("hydra."):
             raise BadInput(f"{key} is Hydra's own: automl runs its jobs itself, so leave it out")
+        if key == _JOIN and option.lower() in ("true", "false"):  # a sweep writes True
+            choices += [_RANGES] if option.lower() == "true" and not is_alone else []
+            continue
+        if key == _JOIN:
+            raise BadInput(f"{printable(word)} must be true or false")
         if group not in groups:
             values.append(word)
             continue
@@ -411,7 +448,7 @@ def _sort(
                 f"{key} is chosen twice, {chosen[key]} and {printable(option)}: type {command(_without(words, word))}"
             )
         chosen[key] = printable(option)
-        added = group not in given
+        added = group not in given and "/" not in key
         if added != name.startswith("+"):
             right = [f"+{key}={option}" if added else f"{key}={option}" if w == word else w for w in words]
             right = _with(words, word, f"+{key}={option}" if added else f"{key}={option}")
@@ -501,6 +538,10 @@ def _refuse_unknown_key(config: Any, key: str) -> None:
         names = [str(name) for name in node] if isinstance(node, DictConfig) else []
         if part not in names:
             where = f"{place.rstrip('.')} has" if place else "there is"
+            if place == "space." and part == HYPERPARAMETERS:
+                raise BadInput(f"what the training is like is not decided here: type {_JOIN}=true, too")
+            if place == "space.":
+                names.append(_JOIN.removeprefix(place))
             if place == "tracker.":
                 raise BadInput(f"tracker {printable(part)} is not chosen: type tracker={printable(part)}, too")
             raise BadInput(

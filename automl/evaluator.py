@@ -28,6 +28,7 @@ class Evaluator(ABC):
     differentiable: bool = False  # takes soft choices, and reports the gradients of their weights
     stateful: bool = False  # what it makes of a trial depends on those before: it has a state of its own
     finishes: bool = False  # trains networks that a space then makes others of (``Space.finish``)
+    takes: frozenset[str] = frozenset()  # settings of its training that an architecture may bring (``Space.recipe``)
     objectives: Sequence[Objective] = ()  # what is searched for, set before ``start``
     limits: Sequence[Limit] = ()  # what candidates must keep, set before ``start``
     folder: Path | None = None  # where the run keeps checkpoints, set before ``start``; None: nothing is kept
@@ -133,6 +134,10 @@ class Wrapper(Evaluator):
     @property
     def finishes(self) -> bool:  # type: ignore[override]
         return self.inner.finishes
+
+    @property
+    def takes(self) -> frozenset[str]:  # type: ignore[override]
+        return self.inner.takes
 
     def state(self) -> Checkpoint:
         return self.inner.state()

@@ -28,6 +28,7 @@ from automl.files import Lines, Lock, write_json, write_text
 from automl.final import Final, is_settled, settle
 from automl.following import PATIENCE, Follower
 from automl.interrupts import Interrupted, Interrupts
+from automl.joining import joined, parts
 from automl.journal import Journal
 from automl.plugins import Registry, check, construct
 from automl.snapshots import Snapshots
@@ -64,11 +65,9 @@ class Experiment:
         self.config = config
         self.root = Path(check(values.get("runs"), str, "runs")).expanduser()
         self.objectives, self.limits = _objectives(values["objective"])
-        plain = {key: value for key, value in values["space"].items() if key != "final"}
-        searched = configs.compressed(plain, values.get("compressor"))
-        self.space: Space[Any] = self.registry.build("space", searched)
-        final = configs.compressed({**plain, **(values["space"].get("final") or {})}, values.get("compressor"))
-        self.final_space: Space[Any] = self.registry.build("space", final)
+        self.space: Space[Any] = self.registry.build_space(parts(values))
+        final = parts(values, final=True)
+        self.final_space: Space[Any] = self.registry.build_space(final)
         self.strategy: Strategy = self.registry.build("strategy", values["strategy"])
         self.evaluator: Evaluator = self.registry.build("evaluator", values["evaluator"])
         self.task: Task = self.registry.build("task", values["task"])
@@ -94,10 +93,9 @@ class Experiment:
         kinds = ("space", "compressor", "strategy", "evaluator", "task")
         self.names = {kind: values[kind]["name"] for kind in kinds if values.get(kind)}
         written = configs.without_secrets(values, config)
-        plain = {key: value for key, value in written["space"].items() if key != "final"}
         # what made the journal: a run is only gone on with under the same
         self.heading: dict[str, Any] = {
-            "space": configs.compressed(plain, written.get("compressor")),
+            "space": joined(parts(written)),
             **{kind: written[kind] for kind in ("strategy", "evaluator", "task")},
             "executor": {
                 key: value for key, value in (written.get("executor") or {}).items() if key not in self.executor.open
@@ -109,7 +107,7 @@ class Experiment:
         }
         if (elsewhere := trust.without(values.get("device") or devices.HERE, "device.")) != devices.HERE:
             self.heading["device"] = elsewhere
-        self.final = {"space": final, "retrain": retrain}
+        self.final = {"space": joined(final), "retrain": retrain}
         self.create: Callable[[str], Path] = lambda label: runs.create(self.root, label)
 
     def prepare(self) -> None:
@@ -137,11 +135,17 @@ class Experiment:
                 f"evaluator {self.names['evaluator']} trains no network that a compressor could make smaller: "
                 "type evaluator=training"
             )
+        self._check_recipe()
         self.executor.check(self.evaluator, self.strategy)
         self.evaluator.objectives, self.evaluator.limits = self.objectives, self.limits
         self.evaluator.trainer, self.evaluator.device = self.trainer, self.device
         self.device.check()
         self.evaluator.start(self.space, self.task)
+        if self.space.brings and self.space.finishes and self.evaluator.steps() is None:
+            raise BadInput(
+                "what a compressor made is judged as it is, without a training whose settings could be decided: type "
+                "evaluator.tuning=5, or leave space.with_hyperparameters out"
+            )
         if rested := self.evaluator.rests_on():
             retrain = self.final["retrain"] or {}
             self.heading["retrain"] = {key: value for key, value in retrain.items() if key in ("name", *rested)}
@@ -157,6 +161,23 @@ class Experiment:
             raise BadInput(
                 f"executor=simulated goes by the metric {name!r}, which evaluator {self.names['evaluator']} does not "
                 "report: type executor=local"
+            )
+
+    def _check_recipe(self) -> None:
+        """Raise BadInput where architectures decide settings of a training that nothing here is trained by."""
+        for kind, one in (("evaluator", self.evaluator), ("retrain", self.trainer)):
+            unknown = sorted(self.space.brings - one.takes) if one is not None else []
+            if one is None or not unknown:
+                continue
+            name = self.names["evaluator"] if kind == "evaluator" else (self.final["retrain"] or {}).get("name")
+            if not one.takes:
+                raise BadInput(
+                    f"{kind}={name} trains no network by settings of its own, and space.with_hyperparameters=true "
+                    f"decides these: type {kind}=training, or leave it out"
+                )
+            raise BadInput(
+                f"{kind}={name} takes no {unknown[0]} from an architecture: type "
+                f"space.hyperparameters.{unknown[0]}=null, or another {kind}; it takes {', '.join(sorted(one.takes))}"
             )
 
     def seconds(self, trials: int) -> float | None:
@@ -355,7 +376,8 @@ class Experiment:
     def _announce(self, folder: Path, planned: int, estimate: float | None, fresh: bool) -> None:
         space, strategy = self.names["space"], self.names["strategy"]
         compressor = f", compressor {self.names['compressor']}" if "compressor" in self.names else ""
-        print(f"Space {space}{compressor}, strategy {strategy}, task {self.task.describe()}")
+        joins = " with hyperparameters" if self.space.brings else ""
+        print(f"Space {space}{compressor}{joins}, strategy {strategy}, task {self.task.describe()}")
         about = "" if estimate is None else f", about {_duration(estimate)} on this machine"
         place = "Results" if fresh else "Going on in"
         fewer = "" if planned == self.trials else f" at most, the space has {planned} architecture{'s' * (planned > 1)}"

@@ -17,6 +17,7 @@ from automl.decisions import Architecture
 from automl.drawing import pictures
 from automl.drawing.words import tell
 from automl.errors import AutoMLError, BadInput, printable
+from automl.joining import HYPERPARAMETERS
 from automl.plugins import Kind, Registry, allowed, construct, settings
 from automl.space import Space
 
@@ -37,6 +38,9 @@ def explain(kind: Kind, name: str, registry: Registry | None = None) -> str:
         lines += [f"  {place}.{key}={default}    {what}" for key, default, what in found]
     if issubclass(loaded, Space):
         lines += ["", *decisions(loaded), *drawn(loaded)]
+        if name != HYPERPARAMETERS:
+            decided = f"space.with_{HYPERPARAMETERS}=true decides the settings of its training, too"
+            lines += ["", f"{decided}: automl explain space {HYPERPARAMETERS}"]
     return "\n".join(lines)
 
 

@@ -20,6 +20,7 @@ from automl.decisions import Architecture
 from automl.errors import AutoMLError, BadInput, SearchFailed, TrialFailed, printable
 from automl.evaluator import Trainer
 from automl.files import make_folders, remove_file, remove_folder, write_json, write_text
+from automl.joining import apart
 from automl.plugins import Registry
 from automl.space import Space
 from automl.task import Dataset, Task
@@ -125,7 +126,7 @@ class Final:
         make_folders(folder)
         deployed = Deployed.of(network, self.task)
         description = self._describe(architecture)
-        description |= {"space": description["space"]["space"], "decisions": origin.architecture.to_json()}
+        description |= {"space": apart(description["space"]).space, "decisions": origin.architecture.to_json()}
         form = getattr(network, "automl_form", None)
         deployed.save(folder, {**description, "form": form} if form else description)
         return deployed
@@ -202,9 +203,9 @@ class Final:
         """Return how the network came about, for the card to go on with."""
         if "before" not in found:
             return " and trained from scratch"
-        made = self.settings["space"]
-        what = f"network of space `{printable(str(made['space']['name']))}` in `before/`"
-        by = f" by compressor `{printable(str(made['compressor']['name']))}`" if "compressor" in made else ""
+        made = apart(self.settings["space"])
+        what = f"network of space `{printable(str(made.space['name']))}` in `before/`"
+        by = f" by compressor `{printable(str(made.compressor['name']))}`" if made.compressor else ""
         epochs = sum(point["fidelity"] > 0 for point in found["retrain"]["curve"])
         tuned = f"fine-tuned for {epochs} epoch{'s' * (epochs > 1)}" if epochs else "not fine-tuned"
         return f": the {what}, made smaller{by}, {tuned}"

@@ -22,6 +22,7 @@ from automl import deploy, measure, runs
 from automl.decisions import Architecture
 from automl.errors import BadInput, TrialFailed, printable
 from automl.final import load
+from automl.joining import apart, joined, parts
 from automl.layers import Guidelines, Layer, Profile, profile
 from automl.plugins import Registry, check
 from automl.space import Space
@@ -145,9 +146,9 @@ def described(
     They are for the task's images and classes where the words name a task, else for 3 x 224 x 224 and 1,000, unless
     told.
     """
-    plain = {key: value for key, value in values["space"].items() if key != "final"}
-    settings = configs.compressed(plain, values.get("compressor"))
-    space: Space[Any] = registry.build("space", settings)
+    one = parts(values)
+    space: Space[Any] = registry.build_space(one)
+    settings = joined(one)
     if not _names_task(words):
         return space, _task(image or IMAGE, classes or CLASSES), settings
     given = registry.build("task", values["task"])
@@ -179,9 +180,8 @@ def _task(image: Image, classes: int) -> Any:
 
 def names(space: Mapping[str, Any]) -> tuple[str, str | None]:
     """Return the name of the space of these settings, and that of the compressor around it; None without one."""
-    if "compressor" in space:
-        return space["space"]["name"], space["compressor"]["name"]
-    return space["name"], None
+    one = apart(space)
+    return one.space["name"], None if one.compressor is None else one.compressor["name"]
 
 
 def built(space: Space[Any], architecture: Architecture, task: Any, seed: int) -> Module:

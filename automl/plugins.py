@@ -22,6 +22,7 @@ from automl import hookspecs
 from automl.distributions import OURS, entries
 from automl.errors import AutoMLError, BadInput, PluginError, near_miss, printable
 from automl.hooking import check_hooks, implementations
+from automl.joining import COMPRESSED, HYPERPARAMETERS, Parts
 
 Kind = Literal["space", "strategy", "evaluator", "compressor", "task", "tracker"]
 KINDS: tuple[Kind, ...] = ("space", "strategy", "evaluator", "compressor", "task", "tracker")
@@ -190,6 +191,18 @@ class Registry:
         Raises BadInput for an unknown name or field, a value of the wrong type or out of its range.
         """
         return self._build(kind, values, place or kind)
+
+    def build_space(self, one: Parts) -> Any:
+        """Return the space of these parts; what is wrong is named where it was typed, as build says."""
+        made = self.build("space", one.space)
+        if one.compressor is not None:
+            compressor = self.build("compressor", one.compressor)
+            made = construct(self.load("space", COMPRESSED), {"space": made, "compressor": compressor}, "space")
+        if one.hyperparameters is not None:
+            ranges = {key: value for key, value in one.hyperparameters.items() if key != "name"}
+            kind = self.load("space", HYPERPARAMETERS)
+            made = construct(kind, {**ranges, "network": made}, f"space.{HYPERPARAMETERS}")
+        return made
 
     def _build(self, kind: Kind, values: Any, prefix: str) -> Any:
         name = values.get("name") if isinstance(values, Mapping) else values

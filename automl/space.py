@@ -40,6 +40,7 @@ class Space(ABC, Generic[Blueprint]):
     finishes: ClassVar[bool] = False  # its networks are made of others that were trained before: see ``origin``
     relaxes: ClassVar[bool] = True  # decisions between operations may be answered by all at once
     given: bool = False  # ``build`` puts in weights that were trained before
+    brings: frozenset[str] = frozenset()  # settings of their training that its architectures decide: see ``recipe``
 
     @abstractmethod
     def describe(self, choose: Choose) -> Blueprint:
@@ -52,6 +53,13 @@ class Space(ABC, Generic[Blueprint]):
     def canonical(self, blueprint: Blueprint) -> Hashable | None:
         """Return a key equal for two descriptions of one network; None, the default: the decisions are the key."""
         return None
+
+    def recipe(self, blueprint: Blueprint) -> Mapping[str, Any]:
+        """Return by name the settings that the network is trained by, in place of those of the evaluator and the task.
+
+        All of them are of ``brings``; an evaluator that does not take these (``Evaluator.takes``) refuses the space.
+        """
+        return {}
 
     def origin(self, blueprint: Blueprint) -> Origin | None:
         """Return what is trained first and then handed to ``finish``; None: the network is trained as it is built."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from itertools import cycle, product
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from automl import BadInput, Objective, config, final
 from automl.compressor import Compressed
 from automl.experiment import Experiment
 from automl.final import load
+from automl.joining import Parts
 from automl.measure import multiply_adds, onnx_session
 from automl.plugins import Registry
 from automl.study import Study
@@ -49,6 +51,7 @@ SMALL = {
     "tree_cell": ["space.channels=8"],
     "choice_blocks": ["space.blocks=2", "space.channels=4"],
     "morphisms": ["space.steps=2", "space.filters=[4,4]"],
+    "ofa": ["space.width=0.05", "space.depths=[1,2]", "space.kernels=[3,5]"],
     "mobilenet_v2": ["space.width=[0.2,0.25,0.3]"],
     "squeezenet": ["space.width=0.1"],
 }
@@ -68,6 +71,7 @@ BY_TURNS = (
     "tree_cell",
     "choice_blocks",
     "morphisms",
+    "ofa",
 )
 OFTEN = ("darts", "enas_macro", "mobilenet_v2", "nasnet", "squeezenet")  # so do these, but with every gradient
 HAND_DESIGNED = sorted(automl_networks.automl_spaces())
@@ -103,7 +107,12 @@ OWN = ["+space=module", "space.target=given:plain", *PICTURES, "retrain=none", "
 SPACES, STRATEGIES, EVALUATORS = (REGISTRY.names(kind) for kind in ("space", "strategy", "evaluator"))
 CLIMBING = {name for name in STRATEGIES if REGISTRY.load("strategy", name).gradients}
 # of the hand-designed networks, which are one kind of space: one with a decision, and one with none
-ELSEWHERE = {"compressed", "module", "run"}  # their networks are another space's, the user's, or a run's
+ELSEWHERE = {
+    "compressed",
+    "hyperparameters",
+    "module",
+    "run",
+}  # their networks are another space's, the user's, or a run's
 PLAIN = {"metaqnn", "nasrl", "genetic_cnn", "multi_branch", "auto_net", "smash", "unstructured", "nasbot"}
 TOGETHER = [space for space in SPACES if space not in {*HAND_DESIGNED, *ELSEWHERE} or space in SMALL]
 PAIRS = [  # evaluators see no decisions, so spaces that have no operations to mix meet those that differ by space
@@ -260,6 +269,7 @@ def test_fine_tuning_is_cut_short_or_gone_on_with_as_any_training(evaluator):
 BESIDE = {
     "hyperband": words("nasbench201", "random", "hyperband"),
     "compressed": [*OWN, "+compressor=amc", "strategy=ddpg", "evaluator.epochs=1", "evaluator.tuning=1", "trials=4"],
+    "joined": [*words("nasbench201", "random", "training"), "space.with_hyperparameters=true"],
 }
 
 
@@ -304,6 +314,22 @@ def test_decisions_on_the_network_and_on_its_compression_are_searched_together(s
         assert sum(tensor.numel() for tensor in network.parameters()) == summary["model"]["parameters"]
         images = torch.rand(2, 3, 8, 8)
         assert network(images).shape == before(images).shape == (2, 4)
+
+
+@pytest.mark.parametrize("space", TOGETHER)
+def test_every_space_is_joined_by_the_settings_of_its_training(space):
+    values = {key: json.loads(value) for key, value in (word[6:].split("=") for word in SMALL.get(space, []))}
+    alone = REGISTRY.build("space", {"name": space, **values})
+    joined = REGISTRY.build_space(Parts({"name": space, **values}, None, {}))
+    rng = random.Random(0)
+    for _ in range(10):
+        architecture = joined.sample(rng)
+        assert joined.mutate(architecture, rng) != architecture
+        assert joined.read(json.loads(json.dumps(architecture.to_json()))) == architecture
+        own = {name: value for name, value in architecture.to_json().items() if not name.startswith("training.")}
+        assert alone.read(own).to_json() == own
+        assert {"optimizer", "learning_rate", "batch_size"} <= joined.recipe(architecture.blueprint).keys()
+    assert (joined.relaxes, joined.finishes, joined.given) == (alone.relaxes, alone.finishes, alone.given)
 
 
 def test_every_strategy_meets_every_space_and_every_evaluator():

@@ -25,6 +25,7 @@ FLOORS = [
         "distributions",
         "allotment",
         "reaper",
+        "joining",
     },
     {"space", "task", "trial", "checkpoint", "drawing"},
     {"strategy", "hookspecs", "measure", "pareto", "baseline", "snapshots", "latency_model", "conditions"},

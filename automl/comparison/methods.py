@@ -20,12 +20,14 @@ from numpy.typing import NDArray
 
 from automl import pareto
 from automl.errors import BadInput
+from automl.joining import apart
 from automl.runs import Run
 from automl.trial import Limit, Objective, evaluations, full
 
 Array = NDArray[np.float64]
 _PROBLEM = ("space", "task", "weights", "retrain")
 _DATA = ("name", "table", "dataset", "root")  # of the innermost evaluator
+_JOINING = ("compressor", "hyperparameters")  # the space
 _NOTHING = "null"
 _NEITHER = ("seed", "data", "objectives", "limits")
 
@@ -194,17 +196,16 @@ def components(heading: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the kind and the name of every component of a study, nested ones included."""
     heading = _typed_apart(heading)
     for path, name, _ in _components(
-        {key: heading[key] for key in ("space", "compressor", "strategy", "evaluator") if key in heading}
+        {key: heading[key] for key in ("space", *_JOINING, "strategy", "evaluator") if key in heading}
     ):
         yield path.split(".")[0], name
 
 
 def _typed_apart(heading: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a study's settings with the compressor beside the space whose networks it makes smaller, as typed."""
-    space = _component(heading.get("space"))
-    if "compressor" not in space:
-        return dict(heading)
-    return {**heading, "space": space["space"], "compressor": space["compressor"]}
+    """Return a study's settings with what joins the space beside it: a compressor, and ranges of hyperparameters."""
+    one = apart(heading.get("space"))
+    joining = {"compressor": one.compressor, "hyperparameters": one.hyperparameters}
+    return {**heading, "space": one.space, **{key: value for key, value in joining.items() if value is not None}}
 
 
 def _component(value: Any) -> dict[str, Any]:
@@ -241,12 +242,12 @@ def _part(heading: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     compressor = _component(heading.get("compressor", _NOTHING))
     budget, resource = (compressor.pop(key, None) for key in ("budget", "resource"))
     problem["compressor.budget"] = {"name": _typed(budget), **({} if budget is None else {"resource": resource})}
-    return problem, {"compressor": compressor, **method}
+    return problem, {"compressor": compressor, "hyperparameters": _NOTHING, **method}
 
 
 def _problem(title: str, groups: Sequence[tuple[Mapping[str, Any], Sequence[Course]]]) -> Problem:
     methods = []
-    titles = names([part for part, _ in groups], "compressor", "strategy")
+    titles = names([part for part, _ in groups], *_JOINING, "strategy")
     for name, (settings, courses) in zip(titles, groups, strict=True):
         method = Method(name, settings)
         for course in sorted(courses, key=lambda course: (course.seed, -len(course.clock))):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from torch import nn
@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
-_STATE = ("momentum_buffer",)  # what SGD keeps of each parameter
+Optimizer = Literal["sgd", "adamw"]
+_STATE: Mapping[Optimizer, Sequence[str]] = {  # what each keeps of a parameter
+    "sgd": ("momentum_buffer",),
+    "adamw": ("exp_avg", "exp_avg_sq", "step"),
+}
 
 FROZEN = "all parameters of the network are frozen, so training changes nothing: call its requires_grad_() first"
 
@@ -39,6 +43,7 @@ class Recipe:
     smoothing: float
     clip: float | None
     auxiliary: float
+    optimizer: Optimizer = "sgd"
 
     def rate(self, step: int, total: int) -> float:
         """Return the learning rate of a step of so many: a linear rise, then half a cosine down to 0."""
@@ -46,6 +51,22 @@ class Recipe:
         if step < rise:
             return self.learning_rate * (step + 1) / (rise + 1)
         return self.learning_rate * (1 + math.cos(math.pi * (step - rise) / (total - rise))) / 2
+
+    def optimize(self, parameters: Sequence[nn.Parameter], fused: bool) -> torch.optim.Optimizer:
+        """Return what moves the parameters; fused, by one call for all of them, of which small networks have hundreds.
+
+        SGD has Nesterov momentum (Sutskever et al., 2013). AdamW decouples the decay (Loshchilov & Hutter, 2019).
+        """
+        if self.optimizer == "adamw":
+            return torch.optim.AdamW(parameters, self.learning_rate, weight_decay=self.weight_decay, fused=fused)
+        return torch.optim.SGD(
+            parameters,
+            lr=self.learning_rate,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            nesterov=self.momentum > 0,
+            fused=fused,
+        )
 
 
 class Learner:
@@ -89,14 +110,7 @@ class Learner:
         self.norms = [(module, module.momentum) for module in network.modules() if isinstance(module, _BatchNorm)]
         self._parameters = list(network.parameters())
         self._scaled = fabric.strategy.precision.state_dict() != {}  # float16: gradients are scaled
-        self.optimizer = torch.optim.SGD(
-            self._parameters,
-            lr=recipe.learning_rate,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-            nesterov=recipe.momentum > 0,
-            fused=not self._scaled,  # one call for all tensors, of which small networks have hundreds
-        )
+        self.optimizer = recipe.optimize(self._parameters, fused=not self._scaled)
         self.model, self._stepper = fabric.setup(network, self.optimizer)
         self._generator = torch.Generator(device=fabric.device)
         self._order: Tensor | None = None
@@ -195,7 +209,7 @@ class Learner:
         """Return the state between two batches, and of which architecture it is."""
         tensors = dict(self.network.state_dict())
         for name, parameter in self.network.named_parameters():
-            for key in _STATE:
+            for key in _STATE[self.recipe.optimizer]:
                 value = self.optimizer.state.get(parameter, {}).get(key)
                 if value is not None:
                     tensors[f"optimizer/{key}/{name}"] = value
@@ -219,10 +233,11 @@ class Learner:
             raise BadInput(f"the checkpoint of {what} is of the schedule {course}, not of {self._course()}")
         targets = dict(self.network.state_dict())
         for name, parameter in self.network.named_parameters():
-            for key in _STATE:
-                if f"optimizer/{key}/{name}" in checkpoint.tensors:
-                    value = self.optimizer.state[parameter][key] = torch.empty_like(parameter).detach()
-                    targets[f"optimizer/{key}/{name}"] = value
+            for key in _STATE[self.recipe.optimizer]:
+                if (saved := checkpoint.tensors.get(f"optimizer/{key}/{name}")) is not None:
+                    # laid out as the parameter, but for a count of steps
+                    value = torch.empty_like(parameter).detach() if saved.dim() else saved.to(parameter.device)
+                    targets[f"optimizer/{key}/{name}"] = self.optimizer.state[parameter][key] = value
         checkpoint.copy_into(targets, what)
         facts = checkpoint.facts
         self.epoch, self.batch = int(facts["epoch"]), int(facts["batch"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
@@ -28,11 +29,22 @@ if TYPE_CHECKING:
     from automl_evaluators.origins import Origins
 
 log = logging.getLogger("automl")
+_OF_RECIPE = (
+    "optimizer",
+    "learning_rate",
+    "momentum",
+    "weight_decay",
+    "warmup",
+    "smoothing",
+    "clip",
+    "auxiliary",
+)
+_OF_TASK = ("batch_size", "crop", "flip", "cutout")
 
 
 @dataclass
 class Training(Trainer):
-    """Train from scratch by SGD with Nesterov momentum and a cosine schedule, and validate after each epoch.
+    """Train from scratch with a cosine schedule, by SGD with Nesterov momentum or AdamW; validate after each epoch.
 
     A candidate's ``fidelity`` is the share of the schedule that is trained, in whole epochs and at least one. The
     learning rate follows the *full* schedule: half of 8 epochs are the first 4 of 8, so that going on from there is
@@ -50,12 +62,16 @@ class Training(Trainer):
     learning rate; with none, it is judged as the compressor left it. The network that it is made of is trained once:
     where its space has no decisions, as the final network would be (retrain), else as a candidate is.
     untuned_accuracy is what it was before the tuning.
+
+    An architecture may bring settings of its own training, as of space.with_hyperparameters=true: those of the
+    optimiser and its schedule here, and of batches and augmentation the task's. It is then trained by these.
     """
 
     epochs: Annotated[int, Ge(1)] = 5
     images: Annotated[int, Ge(2)] | None = None  # at most so many training images, the same for all, stratified
-    learning_rate: Annotated[float, Gt(0)] | Literal["auto"] = "auto"  # 0.1; without batch normalisation 0.01
-    momentum: Annotated[float, Ge(0), Lt(1)] = 0.9
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: Annotated[float, Gt(0)] | Literal["auto"] = "auto"  # 0.1; no batch norm: 0.01; of adamw 0.002
+    momentum: Annotated[float, Ge(0), Lt(1)] = 0.9  # of sgd
     weight_decay: Annotated[float, Ge(0)] = 5e-4
     warmup: Annotated[float, Ge(0), Lt(1)] = 0.1  # share of the schedule
     smoothing: Annotated[float, Ge(0), Lt(1)] = 0.1  # of the labels
@@ -71,6 +87,7 @@ class Training(Trainer):
     latencies: str | None = None  # a file of automl latency build, by which latency_ms is predicted; null: measured
 
     finishes = True
+    takes = frozenset({*_OF_RECIPE, *_OF_TASK})
     _finishes = False  # that the networks of the space are made of others
 
     @property
@@ -268,7 +285,7 @@ class Training(Trainer):
             step, batch = learner.timed(steps=3)
         except (TrialFailed, MemoryError, RuntimeError):
             return None
-        batches = -(-len(learner.held_out) // (2 * self.task.batch_size))
+        batches = -(-len(learner.held_out) // (2 * learner.task.batch_size))
         return (
             built + self.schedule_length * len(learner.bounds) * step + max(1, self.schedule_length) * batches * batch
         )
@@ -302,7 +319,15 @@ class Training(Trainer):
         network = self._network(architecture, seed, channels_last, study_seed, folder)
         costs = self._costs(network)
         share = self.tuning_rate if self._finishes else 1.0
-        learner = self._learner_of(network, self.schedule_length, share, seed, channels_last, costs["multiply_adds"])
+        learner = self._learner_of(
+            network,
+            self.schedule_length,
+            share,
+            seed,
+            channels_last,
+            costs["multiply_adds"],
+            self.space.recipe(architecture.blueprint),
+        )
         if saved is not None:
             learner.restore(saved, "its parent")
         return learner, costs
@@ -329,10 +354,12 @@ class Training(Trainer):
         train, _ = self._batches(device)
 
         def learner(network: Module, epochs: int, rate: float, seed: int, **how: Any) -> Learner:
-            return self._learner_of(network, epochs, rate, seed, channels_last, multiply_adds, **how)
+            brought = self.space.recipe(blueprint)
+            return self._learner_of(network, epochs, rate, seed, channels_last, multiply_adds, brought, **how)
 
         lent = Lent(self.task, train, study_seed, learner, None if folder is None else folder / "lent")
-        threads = self.threads or self._threads(network, multiply_adds) or torch.get_num_threads()
+        work = multiply_adds * self.task.batch_size
+        threads = self.threads or _threads(network, work) or torch.get_num_threads()
         with drawing(device), on_threads(threads):
             seed_all(device, seed_of(study_seed, "finish"))
             return self.space.finish(network.to(device), blueprint, lent)
@@ -373,29 +400,30 @@ class Training(Trainer):
         seed: int,
         channels_last: bool,
         multiply_adds: float,
+        brought: Mapping[str, Any],
         **how: Any,
     ) -> Learner:
-        """Return what trains a network for so many epochs at that share of the learning rate."""
+        """Return what trains a network for so many epochs at that share of the learning rate.
+
+        The settings brought take the place of those here and of the task's.
+        """
         from automl_evaluators.learner import Learner, Recipe
 
         fabric = self.hardware.fabric()
-        recipe = Recipe(
-            epochs,
-            rate * self._rate(network),
-            self.momentum,
-            self.weight_decay,
-            self.warmup,
-            self.smoothing,
-            self.clip,
-            self.auxiliary,
-        )
+        own = {name: brought.get(name, getattr(self, name)) for name in _OF_RECIPE}
+        own["learning_rate"] = rate * _rate(network, own["learning_rate"], own["optimizer"])
+        recipe = Recipe(epochs, **own)
+        task = copy(self.task)
+        for name in _OF_TASK:
+            if name in brought:
+                setattr(task, name, brought[name])
         data = self._batches(fabric.device)
-        threads = self.threads or self._threads(network, multiply_adds)
+        threads = self.threads or _threads(network, multiply_adds * task.batch_size)
         if channels_last and threads != 1 and not self.hardware.is_gpu and strides_single_pixels(network):
             channels_last = False
         return Learner(
             network,
-            self.task,
+            task,
             data,
             recipe,
             seed=seed,
@@ -417,23 +445,6 @@ class Training(Trainer):
             )
         return self._data
 
-    def _rate(self, network: Module) -> float:
-        """Return the highest learning rate; at 0.1 networks without batch normalisation lose their ReLUs for good."""
-        if self.learning_rate != "auto":
-            return self.learning_rate
-        from torch.nn.modules.batchnorm import _BatchNorm
-
-        return 0.1 if any(isinstance(module, _BatchNorm) for module in network.modules()) else 0.01
-
-    def _threads(self, network: Module, multiply_adds: float) -> int | None:
-        """Return 1 where a batch has so little work an operation that sharing it out costs more; None for all threads.
-
-        On a machine that others use too, a second thread may wait for a processor at each of hundreds of calls: the
-        steps of a cell network on 8 x 8 images then take ten times as long. A rule is repeatable, a race is not.
-        """
-        operations = sum(1 for module in network.modules() if not any(module.children()))
-        return 1 if multiply_adds * self.task.batch_size < _LITTLE_WORK * operations else None
-
     def _is_about_layout(self, error: RuntimeError) -> bool:
         """Return whether a network failed only for being laid out channels-last, and say so once."""
         if "view size is not compatible" not in str(error) or not self.hardware.lays_channels_last:
@@ -445,6 +456,27 @@ class Training(Trainer):
                 "layout, which is slower: use reshape or flatten instead, or set evaluator.channels_last=false"
             )
         return True
+
+
+def _rate(network: Module, given: float | Literal["auto"], optimizer: str) -> float:
+    """Return the highest learning rate; at 0.1 networks without batch normalisation lose their ReLUs for good."""
+    if given != "auto":
+        return given
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    if optimizer == "adamw":
+        return 0.002
+    return 0.1 if any(isinstance(module, _BatchNorm) for module in network.modules()) else 0.01
+
+
+def _threads(network: Module, work: float) -> int | None:
+    """Return 1 where a batch has so little work an operation that sharing it out costs more; None for all threads.
+
+    On a machine that others use too, a second thread may wait for a processor at each of hundreds of calls: the
+    steps of a cell network on 8 x 8 images then take ten times as long. A rule is repeatable, a race is not.
+    """
+    operations = sum(1 for module in network.modules() if not any(module.children()))
+    return 1 if work < _LITTLE_WORK * operations else None
 
 
 _SECONDS_BETWEEN_SAVES = 20.0

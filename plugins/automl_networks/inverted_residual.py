@@ -15,7 +15,8 @@ class InvertedResidual(nn.Module):
 
     The input is added where stride is 1 and the channels are equal, unless ``skip`` is False. ``expansion`` 1 has no
     first layer. ``squeeze`` is the width of squeeze and excite as a share of the *inputs* (Tan et al., 2019); 0 is
-    none. ``hidden`` gives the width inside instead of expansion x inputs.
+    none. ``hidden`` gives the width inside instead of expansion x inputs, ``weigh`` squeeze and excite, or what takes
+    its place, of that width.
     """
 
     def __init__(
@@ -29,12 +30,15 @@ class InvertedResidual(nn.Module):
         skip: bool = True,
         activation: Callable[[], nn.Module] = nn.ReLU6,
         hidden: int | None = None,
+        weigh: Callable[[int], nn.Module] | None = None,
     ) -> None:
         super().__init__()
         hidden = round(inputs * expansion) if hidden is None else hidden
         layers = [conv_norm(inputs, hidden, activation=activation)] if hidden != inputs else []
         layers.append(conv_norm(hidden, hidden, kernel, stride, groups=hidden, activation=activation))
-        if squeeze:
+        if weigh is not None:
+            layers.append(nn.Sequential(weigh(hidden)))
+        elif squeeze:
             layers.append(nn.Sequential(SqueezeExcite(hidden, max(1, int(inputs * squeeze)))))
         layers.append(conv_norm(hidden, outputs, activation=None))
         self.branch = nn.Sequential(*layers)

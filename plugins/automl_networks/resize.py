@@ -7,18 +7,17 @@ from torch.nn import functional
 
 
 class Resize(nn.Module):
-    """Bring images to side x side pixels: bilinear, and smoothed first where that makes them smaller."""
+    """Bring images to side x side pixels, or height x width: bilinear, smoothed first where that makes them smaller."""
 
-    def __init__(self, side: int) -> None:
+    def __init__(self, height: int, width: int | None = None) -> None:
         super().__init__()
-        self.side = side
+        self.size = (height, height if width is None else width)
 
     def forward(self, images: Tensor) -> Tensor:
-        size = (self.side, self.side)
-        if tuple(images.shape[-2:]) == size:
+        if tuple(images.shape[-2:]) == self.size:
             return images
-        smaller = images.shape[-1] > self.side or images.shape[-2] > self.side
-        return functional.interpolate(images, size, mode="bilinear", antialias=smaller)
+        smaller = any(side > wanted for side, wanted in zip(images.shape[-2:], self.size, strict=True))
+        return functional.interpolate(images, self.size, mode="bilinear", antialias=smaller)
 
     def extra_repr(self) -> str:
-        return f"side={self.side}"
+        return f"size={self.size}"

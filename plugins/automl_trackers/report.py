@@ -20,6 +20,7 @@ from automl.drawing.graph import draw
 from automl.drawing.layout import MOST_EDGES
 from automl.drawing.markup import short, shown
 from automl.files import write_text
+from automl.joining import apart
 from automl.runs import Run
 from automl_trackers import plots, steps, tables, verdict
 from automl_trackers.choices import choices
@@ -159,10 +160,11 @@ def _contents(run: Run, rows: int) -> dict[str, Any]:
 
 
 def _title(heading: Sheet) -> str:
-    """Return what was searched, how, and on what; of a space of smaller networks, whose they are and by what."""
-    compressor = heading.text("space", "compressor")
-    space = heading.text("space") if compressor is None else heading.text("space", "space")
-    return " · ".join(name for name in (space, compressor, heading.text("strategy"), heading.text("task")) if name)
+    """Return what was searched, how, and on what; of a space that others join, whose networks they are and by what."""
+    joined = [heading.text("space")]
+    if heading.mapping("space"):
+        joined = [Sheet(part).text("name") for part in apart(heading.mapping("space")) if part is not None]
+    return " · ".join(name for name in (*joined, heading.text("strategy"), heading.text("task")) if name)
 
 
 def _priced(run: Run, objective: Objective) -> tuple[tuple[str, str] | None, list[Trial], list[Trial]]:

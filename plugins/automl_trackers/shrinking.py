@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from automl.drawing.markup import short, shown
 from automl.drawing.svg import path, picture, text
+from automl.joining import apart
 from automl_trackers import steps
 from automl_trackers.axes import BOTTOM, LEFT, RIGHT, TOP, WIDTH, Scale
 from automl_trackers.sheet import Sheet
@@ -59,9 +60,10 @@ def shrinking(sheet: Sheet, heading: Sheet) -> Shrinking | None:
     tables = [table for table in (_compressed(sheet), _tuned(sheet)) if table is not None]
     if not tables and not drawn:
         return None
+    made = Sheet(apart(heading.mapping("space"))._asdict())
     return Shrinking(
-        space=heading.text("space", "space"),
-        compressor=heading.text("space", "compressor"),
+        space=made.text("space"),
+        compressor=made.text("compressor"),
         tables=tables,
         kept=_bars(drawn, shares) if drawn else None,
         layers=[(shown(name, 200), f"{share:.3g}") for name, share in drawn.items()],

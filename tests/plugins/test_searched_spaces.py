@@ -37,6 +37,7 @@ SPACES = {  # by name: the fields of the smallest scale, and those of a small in
     "nasbench101": ({"channels": 4}, {"vertices": 4, "edges": 4}),
     "nasbench_macro": ({"channels": 2}, {"channels": 2}),
     "tree_cell": ({"channels": 8}, {"depth": 2, "channels": 4, "operations": ("identity",)}),
+    "ofa": ({"width": 0.05}, {"depths": (1, 2), "kernels": (3,), "expansions": (2,)}),
     "pnas": ({"channels": 2}, {"blocks": 2, "operations": FEW}),
 }
 

@@ -400,19 +400,19 @@ def test_the_final_network_is_at_rest_without_its_parts_for_training():
     assert [r.metrics for r in seen] == [r.metrics for r in start(epochs=2)[0].evaluate(a_trial())]
 
 
-@pytest.mark.parametrize("every", [0.0, 1e9], ids=["every batch", "at the end"])
-def test_a_final_training_that_was_interrupted_goes_on_bit_for_bit(tmp_path, monkeypatch, every):
+@pytest.mark.parametrize(("every", "optimizer"), [(0.0, "sgd"), (1e9, "sgd"), (0.0, "adamw")])
+def test_a_final_training_that_was_interrupted_goes_on_bit_for_bit(tmp_path, monkeypatch, every, optimizer):
     monkeypatch.setattr("automl_evaluators.training._SECONDS_BETWEEN_SAVES", every)
-    expected = weights(start(epochs=4)[0].fit(ARCHITECTURE, 3))
+    expected = weights(start(epochs=4, optimizer=optimizer)[0].fit(ARCHITECTURE, 3))
 
     def stop(report):
         if report.fidelity == 0.5:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        start(epochs=4)[0].fit(ARCHITECTURE, 3, checkpoint=tmp_path, watch=stop)
+        start(epochs=4, optimizer=optimizer)[0].fit(ARCHITECTURE, 3, checkpoint=tmp_path, watch=stop)
     seen = []
-    evaluator, _ = start(epochs=4)
+    evaluator, _ = start(epochs=4, optimizer=optimizer)
     assert equal(weights(evaluator.fit(ARCHITECTURE, 3, checkpoint=tmp_path, watch=seen.append)), expected)
     assert len(seen) == (3 if every == 0 else 4)  # the report that was interrupted is told again
     # and once more, when all is done
