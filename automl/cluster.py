@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from automl import allotment
+from automl import allotment, reaper
 from automl.errors import BadInput, printable
 from automl.evaluator import Evaluator
 from automl.files import remove_file, write_text
@@ -162,7 +162,7 @@ class Ray(Workers):
                 ) from error
         self._ray, self._is_ours = ray, True
         if self._is_here:
-            command = [sys.executable, "-m", "automl.reaper", str(os.getpid())]
+            command = [sys.executable, "-m", "automl.reaper", *reaper.started()]
             self._reaper = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603
 
     def _alive(self) -> dict[str, Any]:

@@ -381,7 +381,8 @@ class Experiment:
         about = "" if estimate is None else f", about {_duration(estimate)} on this machine"
         place = "Results" if fresh else "Going on in"
         fewer = "" if planned == self.trials else f" at most, the space has {planned} architecture{'s' * (planned > 1)}"
-        print(f"{self.trials} trials{fewer}{about}. {place}: {folder}. Ctrl-C stops and keeps them.", flush=True)
+        count = f"{self.trials} trial{'s' * (self.trials > 1)}"
+        print(f"{count}{fewer}{about}. {place}: {folder}. Ctrl-C stops and keeps them.", flush=True)
 
 
 def resuming(
@@ -554,7 +555,7 @@ def _nothing_legal(nearest: Trial, limits: Sequence[Limit]) -> str:
 
 def _duration(seconds: float) -> str:
     if seconds < 90:
-        return f"{max(1, round(seconds))} seconds"
+        return f"{max(1, round(seconds))} second{'s' * (round(seconds) > 1)}"
     if seconds < 5400:
         return f"{round(seconds / 60)} minutes"
     return f"{seconds / 3600:.1f} hours"

@@ -1,33 +1,53 @@
 """A process beside a driver that was killed: ends at once what Ray leaves behind for a minute.
 
-python -m automl.reaper PID, its standard input a pipe that the driver holds open.
+python -m automl.reaper PID@CREATED..., its standard input a pipe that the driver holds open.
 """
 
 from __future__ import annotations
 
 import contextlib
-import select
+import os
 import sys
+from collections.abc import Sequence
 
 import psutil
 
-_SECONDS = (0.5, 0.5, 1.0, 2.0, 5.0)  # between two looks; the last again and again
 
-
-def main(driver: int) -> None:
-    """Note what the driver has started of Ray, until it is gone; then end what is still there."""
-    found: set[psutil.Process] = set()  # a process is known by its number and the instant it began
-    looks = 0
-    while not select.select([sys.stdin], [], [], _SECONDS[min(looks, len(_SECONDS) - 1)])[0]:
-        looks += 1
+def started() -> list[str]:
+    """Return what this process has started of Ray, as the words of the program."""
+    found: list[psutil.Process] = []
+    for child in psutil.Process().children():
         with contextlib.suppress(psutil.Error):
-            for child in psutil.Process(driver).children():
-                if "/ray/" in " ".join(child.cmdline()):
-                    found |= {child, *child.children(recursive=True)}
+            if "/ray/" in " ".join(child.cmdline()):
+                found += [child, *child.children(recursive=True)]
+    words = []
     for process in found:
         with contextlib.suppress(psutil.Error):
-            process.kill()  # never one that has taken the number since
+            words.append(f"{process.pid}@{process.create_time()}")
+    return words
+
+
+def main(words: Sequence[str]) -> None:
+    """Wait until the driver is gone; then end what it had started, and what that has started since."""
+    while os.read(sys.stdin.fileno(), 1_024):
+        pass
+    found = [process for word in words if (process := _living(*word.split("@"))) is not None]
+    for process in [*found]:
+        with contextlib.suppress(psutil.Error):
+            found += process.children(recursive=True)
+    for process in found:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+
+
+def _living(pid: str, created: str) -> psutil.Process | None:
+    """Return that very process, and not one that has taken its number since."""
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(int(pid))
+        if process.create_time() == float(created):
+            return process
+    return None
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(sys.argv[1:])

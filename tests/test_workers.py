@@ -43,11 +43,18 @@ def gone(pids, seconds):
     """Wait until none of the processes is alive; return those that still are."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        left = [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]
+        left = [pid for pid in pids if _is_alive(pid)]
         if not left:
             return []
         time.sleep(0.1)
     return left
+
+
+def _is_alive(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_a_worker_that_dies_is_replaced_and_its_trial_tried_again(tmp_path, caplog):
