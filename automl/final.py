@@ -234,8 +234,8 @@ def _compare(places: Mapping[Path, tuple[Deployed, dict[str, Any]]], task: Task,
         for place, (deployed, known) in places.items():
             if "latency_ms" in known:
                 model = (place / "model.onnx").read_bytes()
-                rounds.setdefault((place, "latency"), []).append(device.time(model, task.input, seconds=0.7))
-            rounds.setdefault((place, "latency_torch"), []).append(torch_latency(deployed, task.input, seconds=0.7))
+                rounds.setdefault((place, "latency"), []).append(device.time(model, task.input, seconds=0.3))
+            rounds.setdefault((place, "latency_torch"), []).append(torch_latency(deployed, task.input, seconds=0.3))
     for (place, name), latencies in rounds.items():
         quietest = min(latencies, key=lambda latency: latency.median_ms)
         places[place][1].update(_timed(name, quietest, f", the quietest of {_ROUNDS} rounds"))

@@ -150,6 +150,7 @@ def run(chosen):
 @pytest.fixture(autouse=True)
 def _in_a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(final, "_ROUNDS", 1)  # of timing
 
 
 def _whose_turn_it_is(space, evaluator):
@@ -293,9 +294,8 @@ def test_what_works_here_works_the_same_with_several_workers(kind, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("space", ["nasbench201", "mobilenet_v2", "chain", "nasnet"])
-def test_decisions_on_the_network_and_on_its_compression_are_searched_together(space, monkeypatch):
+def test_decisions_on_the_network_and_on_its_compression_are_searched_together(space):
     """Also of inverted residuals of searched width, and of searched depth, to the network that is shipped."""
-    monkeypatch.setattr(final, "_ROUNDS", 1)  # of timing
     is_shipped = space in ("nasbench201", "mobilenet_v2", "chain")
     goals = "objective.goals={accuracy: max, parameters: min}"
     chosen = [f"+space={space}", *SMALL.get(space, []), "+compressor=pruning", "compressor.keep=[0.3,1.0]"]

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 KILLS = {
-    "hyperband-tpe": 50,
-    "reinforce": 50,
-    "ddpg": 10,
-    "supernet-darts": 10,
-    "supernet-reinforce": 10,
-    "amc-ddpg": 6,
+    "hyperband-tpe": 20,
+    "reinforce": 20,
+    "ddpg": 6,
+    "supernet-darts": 6,
+    "supernet-reinforce": 6,
+    "amc-ddpg": 4,
     "workers-hyperband-tpe": 6,
 }
 TRIALS = {"supernet-darts": 20, "supernet-reinforce": 20, "amc-ddpg": 6}
