@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 FILE = "optuna.db"
 _METRIC_NAMES = "study:metric_names"  # Optuna's method for it warns on every call that it may change
+_COMPLETE = {"psycopg": "'psycopg[binary]'"}  # packages that by themselves lack a part
 _LETTERS = 1_000  # of the reason of a failure: some databases take no more
 
 
@@ -37,6 +38,7 @@ class OptunaMirror:
 
     def __post_init__(self) -> None:
         self._study: optuna.Study | None = None
+        self._storage: BaseStorage | None = None
 
     def check(self) -> None:
         """Raise BadInput where the storage cannot be opened."""
@@ -58,11 +60,14 @@ class OptunaMirror:
             ) from None
         try:
             engine = sqlalchemy.create_engine(self.storage)
-            engine.connect().close()
-            engine.dispose()
+            try:
+                engine.connect().close()
+            finally:
+                engine.dispose()
         except ImportError as error:
+            package = _COMPLETE.get(error.name or "", error.name)
             raise BadInput(
-                f"tracker.optuna.storage={shown} needs a package that is not installed: pip install {error.name}"
+                f"tracker.optuna.storage={shown} needs a package that is not installed: pip install {package}"
             ) from error
         except (sqlalchemy.exc.SQLAlchemyError, OSError) as error:
             reason = " ".join(str(getattr(error, "orig", None) or error).split())[:200]
@@ -83,6 +88,15 @@ class OptunaMirror:
         if self._study is not None and trial.number not in self._known:
             self._add(study, trial)
 
+    @hookimpl
+    def automl_study_finished(self, study: Standing) -> None:
+        """Let go of the database's connections; they are opened again where there is more to write."""
+        from optuna.storages import RDBStorage
+
+        if isinstance(self._storage, RDBStorage):
+            self._storage.remove_session()
+            self._storage.engine.dispose()
+
     def mirror(self, study: Standing, folder: Path) -> None:
         """Write what the storage lacks of a study's trials; domains that are not known are what was decided."""
         import optuna
@@ -91,6 +105,7 @@ class OptunaMirror:
             optuna.logging.set_verbosity(optuna.logging.WARNING)
         if self._study is None:
             storage, name = self.open(folder), folder.resolve().name
+            self._storage = storage
             self._study = optuna.create_study(
                 storage=storage,
                 study_name=name,
@@ -114,12 +129,12 @@ class OptunaMirror:
 
     def open(self, folder: Path) -> BaseStorage:
         """Return the storage of the run in that folder."""
-        from optuna.storages import JournalStorage, get_storage
+        from optuna.storages import JournalStorage, RDBStorage
         from optuna.storages.journal import JournalFileBackend
 
         if self.storage is not None and "://" not in self.storage:
             return JournalStorage(JournalFileBackend(str(Path(self.storage).expanduser())))
-        return get_storage(self.storage or f"sqlite:///{(folder / FILE).resolve()}")
+        return RDBStorage(self.storage or f"sqlite:///{(folder / FILE).resolve()}")
 
     def _add(self, study: Standing, trial: Trial) -> None:
         assert self._study is not None

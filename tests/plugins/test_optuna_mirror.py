@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+from glob import glob
 
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.storages import JournalStorage
+from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
@@ -16,6 +20,33 @@ from automl.testing import ConditionalSpace
 from automl_trackers.distributions import Distributions, distribution_of, ranges
 from automl_trackers.optuna_mirror import OptunaMirror
 from followed import LIMIT, ODD, Epochs, study
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory):
+    """The URL of a database of a PostgreSQL server that is started for these tests, without a port of the machine's."""
+    places = os.pathsep.join([os.environ["PATH"], *glob("/usr/lib/postgresql/*/bin")])  # where Debian has it
+    initdb, pg_ctl = (shutil.which(name, path=places) for name in ("initdb", "pg_ctl"))
+    if initdb is None or pg_ctl is None:
+        pytest.skip("no PostgreSQL is installed here")
+    pytest.importorskip("psycopg")
+    folder = tmp_path_factory.mktemp("pg")
+    who = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.getuid() == 0 else {}  # it refuses root
+    if who:
+        shutil.chown(folder, "postgres", "postgres")
+        for parent in [*folder.parents][:3]:
+            parent.chmod(parent.stat().st_mode | 0o011)
+
+    def run(*words):
+        subprocess.run(words, check=True, stdout=subprocess.DEVNULL, cwd=folder, timeout=100, **who)
+
+    run(initdb, "--pgdata", folder / "data", "--username", "automl", "--auth", "trust", "--no-sync")
+    options = f"-c listen_addresses='' -c unix_socket_directories='{folder}' -c fsync=off"
+    run(pg_ctl, "--pgdata", folder / "data", "--log", folder / "log", "--wait", "--options", options, "start")
+    try:
+        yield f"postgresql://automl@/postgres?host={folder}"
+    finally:
+        run(pg_ctl, "--pgdata", folder / "data", "--mode", "immediate", "stop")
 
 
 def mirrored(folder, storage=None):
@@ -73,6 +104,26 @@ def test_a_journal_file_is_a_storage_too(tmp_path):
     mirror.check()
     study(tmp_path / "run", {"optuna": mirror})
     assert len(mirrored(tmp_path / "run", JournalStorage(JournalFileBackend(str(path)))).trials) == 4
+
+
+@pytest.mark.slow
+def test_postgresql_has_what_a_file_has(tmp_path, postgresql):
+    mirror = OptunaMirror(storage=postgresql)
+    mirror.check()
+    study(tmp_path / "run", {"optuna": mirror}, limits=[LIMIT], trials=3)
+    study(tmp_path / "run", {"optuna": OptunaMirror(storage=postgresql)}, limits=[LIMIT], trials=5)
+    (tmp_path / "file").mkdir()
+    study(tmp_path / "file" / "run", {"optuna": OptunaMirror()}, limits=[LIMIT], trials=5)
+    storage = RDBStorage(postgresql)
+    there, expected = mirrored(tmp_path / "run", storage), mirrored(tmp_path / "file" / "run")
+    assert there.directions == expected.directions
+    for one, other in zip(there.trials, expected.trials, strict=True):
+        alike = ("number", "state", "values", "params", "distributions", "intermediate_values", "system_attrs")
+        assert repr([getattr(one, name) for name in alike]) == repr([getattr(other, name) for name in alike])
+        assert {**one.user_attrs, "seconds": 0} == {**other.user_attrs, "seconds": 0} or "nan" in repr(one.user_attrs)
+    with pytest.raises(BadInput, match=r"cannot be opened \(.*nowhere.*\): mend the address"):
+        OptunaMirror(storage=postgresql.replace("/postgres?", "/nowhere?")).check()
+    storage.engine.dispose()
 
 
 def test_domains_that_depend_on_decisions_are_told(tmp_path):
