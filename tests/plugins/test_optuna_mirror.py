@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import subprocess
-from glob import glob
+from pathlib import Path
 
 import optuna
 import pytest
@@ -25,7 +25,9 @@ from followed import LIMIT, ODD, Epochs, study
 @pytest.fixture(scope="session")
 def postgresql(tmp_path_factory):
     """The URL of a database of a PostgreSQL server that is started for these tests, without a port of the machine's."""
-    places = os.pathsep.join([os.environ["PATH"], *glob("/usr/lib/postgresql/*/bin")])  # where Debian has it
+    places = os.pathsep.join(
+        [os.environ["PATH"], *map(str, Path("/usr/lib/postgresql").glob("*/bin"))]
+    )  # where Debian has it
     initdb, pg_ctl = (shutil.which(name, path=places) for name in ("initdb", "pg_ctl"))
     if initdb is None or pg_ctl is None:
         pytest.skip("no PostgreSQL is installed here")
