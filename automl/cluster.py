@@ -66,6 +66,7 @@ class Ray(Workers):
             self._cards = sum(node["Resources"].get("GPU", 0) for node in self._nodes.values())
             self._seen_by = dict(zip(range(self.workers), _spread(self._nodes, self.workers), strict=True))
             self._living: list[_Actor] = []
+            self._hired: set[int] = set()  # places that had a worker before
             if evaluator.folder is not None and not self._is_here:
                 self._probe(Path(evaluator.folder))
         except BaseException:
@@ -87,7 +88,10 @@ class Ray(Workers):
             parts = -(-self.workers // max(1, int(self._cards)))  # workers a card
             options |= {"num_gpus": 1 if parts == 1 else int(1e4 / parts) / 1e4, "scheduling_strategy": "SPREAD"}
         else:
-            options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=True)
+            # a node that has just joined may be refused, and what is asked for softly is then put beside the driver
+            is_again = number in self._hired
+            options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=is_again)
+        self._hired.add(number)
         if self.trial_memory is not None:
             options["concurrency_groups"] = {_LOOKS: 1}
         together = max(1, list(self._seen_by.values()).count(node))
