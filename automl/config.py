@@ -198,6 +198,7 @@ def change(config: DictConfig, words: Sequence[str], sweep: str | None = None) -
     ``sweep`` is the command to name where a word gives several values.
     """
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
     open_nodes = [node for node in ("objective.limits",) if OmegaConf.select(config, node) is not None]
     for word in words:
@@ -216,7 +217,13 @@ def change(config: DictConfig, words: Sequence[str], sweep: str | None = None) -
                 f"{printable(word)!r} gives several values: {several}"
                 f"for one value that has a comma type {_in_quotes(word)}"
             )
-        OmegaConf.update(config, key, override.value(), merge=False, force_add=True)
+        try:
+            OmegaConf.update(config, key, override.value(), merge=False, force_add=True)
+        except OmegaConfBaseException as error:  # what looks as if it were taken from another key, and cannot be read
+            raise BadInput(
+                f"{printable(word)!r} cannot be read ({_one_sentence(error)[:120]}): "
+                "put a backslash before ${ where it is meant as it stands"
+            ) from error
     refuse_code(config, [word.partition("=")[0] for word in words])
     return config
 

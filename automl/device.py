@@ -190,6 +190,8 @@ DEVICES: dict[str, type[Device]] = {"here": Here, "command": Command}
 
 def build(values: Mapping[str, Any] | None) -> Device:
     """Return the device that a config's values describe, this machine where there are none; raises BadInput."""
+    if not isinstance(values, Mapping | None):
+        raise BadInput(f"device={printable(str(values))[:80]} has no settings: type device=here or device=command")
     fields = dict(values or {"name": "here"})
     name = fields.pop("name", None)
     if not isinstance(name, str) or name not in DEVICES:

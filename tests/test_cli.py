@@ -56,6 +56,7 @@ def refused(capsys, *words):
         (["+space=toy", "+space=nasnet"], ["chosen twice", "automl +space=toy"]),
         (["space.depth=3"], ["choose a search space first", " toy, "]),
         (["+space=toy", "+seed=3"], ["type seed=3"]),
+        (["+space=toy", "runs=1${{"], ["'runs=1${{' cannot be read", "put a backslash before ${"]),
         (["+space=toy", "hydra.run.dir=x"], ["Hydra's own"]),
         (["+space=toy", "bogus"], ["'bogus' is neither a command nor key=value"]),
         (["+space=toy", "objective.metric=f1"], ["no metric 'f1'", "accuracy, latency_ms, latency_torch_ms, loss"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
 import textwrap
@@ -145,6 +146,9 @@ def test_a_command_without_a_model_or_a_program_is_refused():
         Command(command="no-such-program {model}").check()
     with pytest.raises(BadInput, match="no device is named 'phone'; installed: command, here"):
         device.build({"name": "phone"})
+    for value in (True, 1e308):
+        with pytest.raises(BadInput, match=f"device={re.escape(str(value))} has no settings: type device=here"):
+            device.build(value)
 
 
 def test_what_a_measurement_rests_on_is_told_without_the_commands_words():
