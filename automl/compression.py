@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,16 @@ class Given(Space[None]):
         return copy.deepcopy(self.network)
 
 
+@contextmanager
+def _gradients() -> Iterator[None]:
+    """Have gradients, whatever the caller has turned off."""
+    import torch
+
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
+@_gradients()
 def compress(
     model: Module,
     task: Task | str,
@@ -75,23 +86,6 @@ def compress(
 
     Raises BadInput for what does not fit, SearchFailed where nothing was found.
     """
-    import torch
-
-    with torch.inference_mode(False), torch.enable_grad():  # whatever the caller has turned off
-        return _compress(model, task, compressor, limit, strategy, trials, tuning, seed, settings)
-
-
-def _compress(
-    model: Module,
-    task: Task | str,
-    compressor: Compressor[Any] | str,
-    limit: str | float | None,
-    strategy: Strategy | str,
-    trials: int,
-    tuning: int,
-    seed: int,
-    settings: Mapping[str, Any],
-) -> Compression:
     if tuning and not any(parameter.requires_grad for parameter in model.parameters()):
         raise BadInput(
             "all parameters of the model are frozen, so fine-tuning changes nothing: call model.requires_grad_() "
