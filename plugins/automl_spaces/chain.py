@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from annotated_types import Ge
 
 from automl import BadInput, Choose, Op, Options, Space, Task
+from automl_spaces.image_sizes import check_stages
 from automl_spaces.operations import SHORTCUTS, named
 from automl_spaces.uniform import Uniform, weighed
 
@@ -77,13 +78,7 @@ class Chain(Space[Stages]):
         return network(blueprint, self.channels, task.input, task.outputs)
 
     def check(self, task: Task) -> None:
-        least = 2 ** (self.stages - 1)  # pixels of a side: one is left in the last stage
-        height, width = task.input[1:]
-        if min(height, width) < least:
-            raise BadInput(
-                f"space chain with {self.stages} stages needs images of at least {least} x {least} pixels, and these "
-                f"are {height} x {width}: give task.size={least} or fewer space.stages"
-            )
+        check_stages("chain", task, self.stages, "fewer space.stages")
 
     def canonical(self, blueprint: Stages) -> str:
         """Return one key for all chains that differ only in skips that change nothing.

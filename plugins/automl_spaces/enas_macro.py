@@ -10,6 +10,7 @@ from annotated_types import Ge
 
 from automl import Architecture, BadInput, Choose, Op, Options, Space, Task
 from automl.errors import near_miss, printable
+from automl_spaces.image_sizes import check_side
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -108,12 +109,7 @@ class ENASMacro(Space[Layers]):
 
     def check(self, task: Task) -> None:
         least = 2**self.reductions  # pixels of a side: one is left
-        height, width = task.input[1:]
-        if min(height, width) < least:
-            raise BadInput(
-                f"space enas_macro with {self.reductions} reductions needs images of at least {least} x {least} "
-                f"pixels, and these are {height} x {width}: give task.size={least} or fewer space.reductions"
-            )
+        check_side(f"enas_macro with {self.reductions} reductions", task, least, "fewer space.reductions")
 
     def canonical(self, blueprint: Layers) -> str:
         """Return the layers as text: every layer counts, and their order is fixed by the chain."""

@@ -10,6 +10,7 @@ from annotated_types import Ge, Lt
 
 from automl import BadInput, Choose, Space, Task
 from automl_spaces.dags import INPUT, Node, canonical, edges
+from automl_spaces.image_sizes import check_side
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -59,13 +60,8 @@ class GeneticCNN(Space[Stages]):
         return network(dags, filters, self.hidden, self.dropout, task.input, task.outputs)
 
     def check(self, task: Task) -> None:
-        least = 2 ** len(self.nodes)  # pixels of a side: each stage halves them
-        height, width = task.input[1:]
-        if min(height, width) < least:
-            raise BadInput(
-                f"space genetic_cnn with {len(self.nodes)} stages needs images of at least {least} x {least} pixels, "
-                f"and these are {height} x {width}: give task.size={least} or fewer space.nodes"
-            )
+        stages = len(self.nodes)  # each of which halves the size
+        check_side(f"genetic_cnn with {stages} stages", task, 2**stages, "fewer space.nodes")
 
     def canonical(self, blueprint: Stages) -> tuple[object, ...]:
         """Return one key for all numberings of the nodes of a stage; a node without an edge has no say."""

@@ -11,6 +11,7 @@ from automl import BadInput, Choose, Options, Task
 from automl_networks.hand_designed import LEAST_MAP
 from automl_networks.widths import make_divisible
 from automl_spaces.counted import Counted
+from automl_spaces.image_sizes import check_side
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -103,12 +104,7 @@ class MnasNetSearch(Counted[tuple[Block, ...]]):
         return network(blueprint, self.width, self.dropout, task.input, task.outputs)
 
     def check(self, task: Task) -> None:
-        height, width = task.input[1:]
-        if min(height, width) < LEAST_MAP:
-            raise BadInput(
-                f"space mnasnet_search needs images of at least {LEAST_MAP} x {LEAST_MAP} pixels, and these are "
-                f"{height} x {width}: give task.size={LEAST_MAP}"
-            )
+        check_side("mnasnet_search", task, LEAST_MAP)
 
     def canonical(self, blueprint: tuple[Block, ...]) -> tuple[tuple[object, ...], ...]:
         """Return one key for all that comes to the same channels, and for skips that no layer can add."""

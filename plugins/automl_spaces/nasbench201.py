@@ -15,6 +15,7 @@ from annotated_types import Ge
 from automl import Architecture, BadInput, Choose, Op, Options, Task
 from automl.errors import near_miss, printable
 from automl_spaces.dense_cells import DECISIONS, EDGES, DenseCell, decide, edges
+from automl_spaces.image_sizes import check_side
 from automl_spaces.operations import OPERATIONS
 from automl_spaces.uniform import EachNetwork
 
@@ -63,12 +64,7 @@ class NASBench201(EachNetwork[DenseCell]):
         return network(blueprint, _STAGES, self.cells, self.channels, task.input[0], task.outputs)
 
     def check(self, task: Task) -> None:
-        height, width = task.input[1:]
-        if min(height, width) < _LEAST:
-            raise BadInput(
-                f"space nasbench201 needs images of at least {_LEAST} x {_LEAST} pixels, and these are "
-                f"{height} x {width}: give task.size={_LEAST}"
-            )
+        check_side("nasbench201", task, _LEAST)
 
     def canonical(self, blueprint: DenseCell) -> tuple[object, ...]:
         """Return one key for all cells that compute the same, whatever their weights: 5,425 of 15,625 differ.

@@ -12,6 +12,7 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 from automl import Architecture, BadInput, Choose, Options, Task
 from automl_networks.hand_designed import LEAST_MAP
 from automl_spaces.counted import Counted
+from automl_spaces.image_sizes import check_side
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -102,11 +103,7 @@ class OFA(Counted[Elastic]):
         sides = {scale: seen(scale, (height, width)) for scale in self.scales}
         if min(min(size) for size in sides.values()) < LEAST_MAP:
             least = next(side for side in range(1, 9_999) if min(seen(min(self.scales), (side, side))) >= LEAST_MAP)
-            larger = "" if len(self.scales) == 1 else " or larger space.scales"
-            raise BadInput(
-                f"space ofa needs images of at least {least} x {least} pixels, and these are {height} x {width}: "
-                f"give task.size={least}{larger}"
-            )
+            check_side("ofa", task, least, None if len(self.scales) == 1 else "larger space.scales")
         for (scale, size), (other, same) in pairwise(sorted(sides.items())):
             if size == same:
                 raise BadInput(

@@ -9,6 +9,7 @@ from annotated_types import Ge
 
 from automl import BadInput, Choose, Options, Space, Task
 from automl_spaces.dags import INPUT, Node, canonical, edges
+from automl_spaces.image_sizes import check_side
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -99,12 +100,7 @@ class SMASH(Space[Blocks]):
 
     def check(self, task: Task) -> None:
         least = 2 ** (self.blocks - 1)  # pixels of a side: one is left
-        height, width = task.input[1:]
-        if min(height, width) < least:
-            raise BadInput(
-                f"space smash with {self.blocks} blocks needs images of at least {least} x {least} pixels, and these "
-                f"are {height} x {width}: give task.size={least} or fewer space.blocks"
-            )
+        check_side(f"smash with {self.blocks} blocks", task, least, "fewer space.blocks")
 
     def canonical(self, blueprint: Blocks) -> tuple[object, ...]:
         """Return one key for all numberings of the banks, orders of layers that need none, and paths swapped."""
