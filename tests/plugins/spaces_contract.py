@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import random
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 from torch.nn import functional
 
 from automl import Space
+from automl.deploy import Deployed, export_onnx
+from automl.measure import onnx_session
 
 ROOT = Path(__file__).parents[2]
 
@@ -65,6 +71,25 @@ def check_ergodic(space: Space[Any], tries: int = 60) -> None:
                 reached.add(mutant)
                 waiting.append(mutant)
     assert reached == everything
+
+
+def printed(program: str) -> str:
+    """Return what a Python program prints in a process of its own, the same under any seed of Python's hashes."""
+    told = set()
+    for seed in ("1", "2"):
+        run, environment = [sys.executable, "-c", program], {**os.environ, "PYTHONHASHSEED": seed}
+        told.add(subprocess.run(run, check=True, capture_output=True, text=True, env=environment).stdout)
+    assert len(told) == 1
+    return told.pop()
+
+
+def check_export(deployed: Deployed, images: torch.Tensor, folder: Path) -> None:
+    """Export a network, and compare what its file answers with what it does."""
+    export_onnx(deployed, folder / "model.onnx", {})
+    found = onnx_session((folder / "model.onnx").read_bytes()).run(None, {"images": images.numpy()})[0]
+    with torch.inference_mode():
+        expected = deployed(images).numpy()
+    assert np.abs(found - expected).max() <= 1e-4 * max(1.0, np.abs(expected).max())
 
 
 def check_recipe(space: Any, name: str) -> None:

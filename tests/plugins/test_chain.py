@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from spaces_contract import check_export
 from torch.nn import functional
 
 from automl import BadInput, Op
 from automl.decisions import Soft
-from automl.deploy import Deployed, export_onnx
-from automl.measure import onnx_session
+from automl.deploy import Deployed
 from automl.mixture import Mixture
 from automl.sharing import places
 from automl.testing import check_space
@@ -249,13 +249,8 @@ def test_it_exports_with_equal_outputs_for_any_batch(image, tmp_path):
     network = space.build(chain("sep3x3 skip", "skip mbconv6_5x5", "mbconv3_3x3 sep3x3 skip"), Images(image))
     network(torch.randn(8, *image))  # so that the statistics are not those of the beginning
     task = SimpleNamespace(mean=(0.3,), std=(0.4,), classes=list("abcdefghij"), input=image)
-    deployed = Deployed.of(network, task)
-    export_onnx(deployed, tmp_path / "model.onnx", {})
     images = np.random.default_rng(0).random((7, *image), dtype=np.float32)
-    found = onnx_session((tmp_path / "model.onnx").read_bytes()).run(None, {"images": images})[0]
-    with torch.inference_mode():
-        expected = deployed(torch.from_numpy(images)).numpy()
-    assert np.abs(found - expected).max() <= 1e-4 * max(1.0, np.abs(expected).max())
+    check_export(Deployed.of(network, task), torch.from_numpy(images), tmp_path)
 
 
 # drawing, bad input, the recipe

@@ -4,15 +4,13 @@ import csv
 import gzip
 import random
 
-import numpy as np
 import pytest
 import torch
-from spaces_contract import Images, check_ergodic, check_recipe, check_training, samples
+from spaces_contract import Images, check_ergodic, check_export, check_recipe, check_training, samples
 from torch.utils.flop_counter import FlopCounterMode
 
 from automl import BadInput
-from automl.deploy import Deployed, export_onnx
-from automl.measure import onnx_session
+from automl.deploy import Deployed
 from automl.sharing import ElasticWeights
 from automl.testing import check_space
 from automl_evaluators.supernet import Supernet
@@ -102,11 +100,7 @@ def test_a_network_is_exported_with_its_own_size(tmp_path):
     task = Synthetic(count=40, channels=3, labels=4, size=16)
     task.prepare(0)
     deployed = Deployed.of(space.build(read(space, 3, 2, 1, 0.5).blueprint, task).eval(), task).eval()
-    export_onnx(deployed, tmp_path / "model.onnx", {})
-    images = torch.rand(3, 3, 16, 16)
-    found = onnx_session((tmp_path / "model.onnx").read_bytes()).run(None, {"images": images.numpy()})[0]
-    expected = deployed(images).detach().numpy()
-    assert np.abs(found - expected).max() <= 1e-4 * max(1.0, np.abs(expected).max())
+    check_export(deployed, torch.rand(3, 3, 16, 16), tmp_path)
 
 
 def read(space, kernel, expansion, depth, scale=1.0):
