@@ -11,7 +11,7 @@ import time
 
 import psutil
 import pytest
-from test_workers import SCRIPT, begin, gone, outcome, wait_for
+from test_workers import SCRIPT, begin, gone, outcome, written
 
 from automl import BadInput, allotment, cluster
 from automl.cluster import Ray
@@ -106,8 +106,8 @@ def test_a_cluster_is_probed_limited_and_may_lose_a_node(tmp_path, monkeypatch):
         assert set(told.values()) == {None}
 
         def lose():
-            wait_for(place / "0.json", 1)
-            wait_for(place / "1.json", 1)
+            written(place / "0.json", 1)
+            written(place / "1.json", 1)
             began = [json.loads((place / f"{number}.json").read_text())["process"] for number in (0, 1)]
             if len({psutil.Process(process).ppid() for process in began}) == 2:
                 nodes.remove_node(lost, allow_graceful=False)
@@ -140,7 +140,7 @@ def test_a_cluster_is_probed_limited_and_may_lose_a_node(tmp_path, monkeypatch):
 def test_no_process_of_ray_outlives_a_driver_that_is_killed(tmp_path):
     driver = begin(tmp_path / "runs", "executor=ray", "evaluator.sleep=500", f"evaluator.counts={tmp_path / 'n'}")
     try:
-        wait_for(tmp_path / "n", 2)
+        written(tmp_path / "n", 2)
         started = [one.pid for one in psutil.Process(driver.pid).children(recursive=True)]
         assert len(started) > 4
         driver.kill()

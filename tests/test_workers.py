@@ -22,6 +22,7 @@ from automl.processes import Processes
 from automl.study import Study
 from automl.testing import NO_TASK, ConditionalSpace, ToySpace, story
 from automl_strategies.random import Random
+from waiting import wait_for
 from working import Dawdling, Dying, Holding, Lambdas, Raising, Stateful, Telling, Uneven
 
 TOYS = Path(__file__).parent / "toys"
@@ -302,18 +303,15 @@ def descendants(pid, count):
     raise AssertionError(f"process {pid} has no {count} workers")
 
 
-def wait_for(path, letters):
-    end = time.monotonic() + 60
-    while not path.exists() or len(path.read_text()) < letters:
-        assert time.monotonic() < end
-        time.sleep(0.02)
+def written(path, letters):
+    wait_for(lambda: path.exists() and len(path.read_text()) >= letters)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_no_worker_outlives_its_driver(tmp_path, number):
     driver = begin(tmp_path / "runs", "executor.workers=4", "evaluator.sleep=500", f"evaluator.counts={tmp_path / 'n'}")
     try:
-        wait_for(tmp_path / "n", 4)
+        written(tmp_path / "n", 4)
         workers = descendants(driver.pid, 4)
         driver.send_signal(number)
         assert gone(workers, 30 if number == signal.SIGKILL else 10) == []
@@ -328,7 +326,7 @@ def test_a_study_killed_with_workers_loses_and_doubles_nothing(tmp_path):
     """R6: failed trials stay failed, and no more run at once than there are workers."""
     more = ["executor.workers=2", "evaluator.sleep=0.1", "trials=8", f"evaluator.counts={tmp_path / 'n'}"]
     driver = begin(tmp_path / "runs", *more, "evaluator.wrong={1:raise,2:raise,3:raise}")
-    wait_for(tmp_path / "n", 6)
+    written(tmp_path / "n", 6)
     driver.kill()
     driver.communicate()
     (folder,) = (tmp_path / "runs").glob("20*/*")

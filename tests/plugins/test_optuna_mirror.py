@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -20,35 +22,50 @@ from automl.testing import ConditionalSpace
 from automl_trackers.distributions import Distributions, distribution_of, ranges
 from automl_trackers.optuna_mirror import OptunaMirror
 from followed import LIMIT, ODD, Epochs, study
+from waiting import wait_for
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def postgresql(tmp_path_factory):
-    """The URL of a database of a PostgreSQL server that is started for these tests, without a port of the machine's."""
+    """The URL of a database of a PostgreSQL server that lives as long as the test, without a port of the machine's."""
+    psycopg = pytest.importorskip("psycopg")
     places = os.pathsep.join(
         [os.environ["PATH"], *map(str, Path("/usr/lib/postgresql").glob("*/bin"))]
     )  # where Debian has it
-    initdb, pg_ctl = (shutil.which(name, path=places) for name in ("initdb", "pg_ctl"))
-    if initdb is None or pg_ctl is None:
+    initdb, postgres = (shutil.which(name, path=places) for name in ("initdb", "postgres"))
+    if initdb is None or postgres is None:
         pytest.skip("no PostgreSQL is installed here")
-    pytest.importorskip("psycopg")
     folder = tmp_path_factory.mktemp("pg")
     who = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.getuid() == 0 else {}  # it refuses root
     if who:
         shutil.chown(folder, "postgres", "postgres")
         for parent in [*folder.parents][:3]:
             parent.chmod(parent.stat().st_mode | 0o011)
-
-    def run(*words):
-        subprocess.run(words, check=True, stdout=subprocess.DEVNULL, cwd=folder, timeout=100, **who)
-
-    run(initdb, "--pgdata", folder / "data", "--username", "automl", "--auth", "trust", "--no-sync")
-    options = f"-c listen_addresses='' -c unix_socket_directories='{folder}' -c fsync=off"
-    run(pg_ctl, "--pgdata", folder / "data", "--log", folder / "log", "--wait", "--options", options, "start")
+    how = {"cwd": folder, "stdout": subprocess.DEVNULL, **who}
+    data = folder / "data"
+    subprocess.run(
+        [initdb, "--pgdata", data, "--username", "automl", "--auth", "trust", "--no-sync"],
+        check=True,
+        timeout=100,
+        **how,
+    )
+    settings = ("-c", "listen_addresses=", "-c", f"unix_socket_directories={folder}", "-c", "fsync=off")
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen([postgres, "-D", data, *settings], stderr=log, **how)
+    url = f"postgresql://automl@/postgres?host={folder}"
     try:
-        yield f"postgresql://automl@/postgres?host={folder}"
+        wait_for(lambda: answers(psycopg, url))
+        yield url
     finally:
-        run(pg_ctl, "--pgdata", folder / "data", "--mode", "immediate", "stop")
+        server.send_signal(signal.SIGQUIT)  # at once, without what would make the next start quicker
+        server.wait(60)
+
+
+def answers(psycopg, url):
+    with contextlib.suppress(psycopg.OperationalError):
+        psycopg.connect(url).close()
+        return True
+    return False
 
 
 def mirrored(folder, storage=None):

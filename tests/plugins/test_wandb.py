@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -18,6 +17,7 @@ from automl_trackers.offline_files import files, records, rows
 from automl_trackers.wandb_steps import Steps
 from automl_trackers.weights_and_biases import WeightsAndBiases
 from followed import ODD, Epochs, study
+from waiting import wait_for
 from wandb_server import Server
 
 CURVE = [{"fidelity": 0.5, "accuracy": 0.4}, {"fidelity": 1.0, "accuracy": 0.6}]
@@ -234,13 +234,6 @@ def alive(folder):
         except psutil.Error:
             continue
     return found
-
-
-def wait_for(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 @pytest.mark.slow
