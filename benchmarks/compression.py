@@ -1,6 +1,6 @@
 """Channel pruning side by side: every criterion, AMC, evolution and TPE on the same decisions, and Torch-Pruning.
 
-    python benchmarks/compression.py --root DIR [--seeds 3] [--networks ResNet-20]
+    python benchmarks/compression.py --root DIR [--seeds 0 1 2] [--networks ResNet-20]
         [--json benchmarks/figures/compression.json]
 
 Two small networks are trained on Fashion-MNIST, at 16 x 16, then pruned to 50 % and 25 % of their multiply-adds: by a
@@ -183,7 +183,7 @@ class Bench:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", required=True, help="the folder with Fashion-MNIST's files")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--networks", nargs="+", choices=[*NETWORKS], default=[*NETWORKS])
     parser.add_argument("--images", type=int, default=5_000)
     parser.add_argument("--epochs", type=int, default=10)
@@ -199,7 +199,7 @@ def main() -> None:
         if given.json:
             given.json.write_text(json.dumps(rows, indent=1) + "\n")
 
-    for seed in range(given.seeds):
+    for seed in given.seeds:
         for network in given.networks:
             wanted = [(network, seed, 1.0, "as it is")]
             wanted += [(network, seed, budget, name) for budget in BUDGETS for name in (*RULES, *SEARCHES, *PEERS)]
