@@ -13,6 +13,7 @@ import sys
 import time
 import warnings
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -35,6 +36,7 @@ from automl_strategies.evolution import Evolution
 from automl_tasks.arrays import read_npz
 
 CASES = Path(__file__).parent / "data" / "cases"
+ROUND = 10_000  # inputs after which hypothesis starts anew: it remembers all that it has made
 SECONDS = 60  # of computing, for one input: more is a hang
 
 
@@ -607,19 +609,21 @@ def main(count: int, names: list[str]) -> int:
 
     from hypothesis import Phase
 
+    how = {"phases": (Phase.generate, Phase.shrink), "derandomize": False}
     failed = False
     for name in names or READERS:
-        began = time.process_time()
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                found = fuzz(name, count, Path(folder), phases=(Phase.generate, Phase.shrink), derandomize=False)
-            except BaseException:
-                failed = True
-                traceback.print_exc()
-                print(f"{name:<22} failed", flush=True)
-                continue
+        began, found = time.process_time(), Counter[bool]()
+        try:
+            for done in range(0, count, ROUND):
+                with tempfile.TemporaryDirectory() as folder:
+                    found += Counter(fuzz(name, min(ROUND, count - done), Path(folder), **how))
+        except BaseException:
+            failed = True
+            traceback.print_exc()
+            print(f"{name:<22} failed", flush=True)
+            continue
         spent = time.process_time() - began
-        print(f"{name:<22}{sum(found.values()):>9,} inputs, {found[True]:>9,} taken, {spent:8.0f} s", flush=True)
+        print(f"{name:<22}{found.total():>9,} inputs, {found[True]:>9,} taken, {spent:8.0f} s", flush=True)
     return int(failed)
 
 
