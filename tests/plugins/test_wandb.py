@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -371,3 +372,17 @@ def test_a_network_that_is_lost_stops_nothing_and_is_one_warning(tmp_path, serve
     assert warning.startswith("warning: tracker wandb was not done 2 seconds after the end, and is left")
     assert json.loads((Path(out.splitlines()[-1]) / "summary.json").read_text())["trials"]["finished"] == 3
     wait_for(lambda: not alive(tmp_path), 30)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", ["refused", "silent"])
+def test_no_process_outlives_a_run_that_was_killed_while_its_network_was_lost(tmp_path, server, lost):
+    process = command("trials=3", "evaluator.sleep=0.5", "patience=100", WANDB_MODE=None)
+    wait_for(lambda: any("process" in path.read_text() for path in Path("runs").glob("*/*/wandb.json")))
+    server.answers.clear() if lost == "silent" else server.close()
+    wait_for(lambda: list(Path("runs").glob("*/*/summary.json")))
+    time.sleep(3)  # it is sending now
+    assert process.poll() is None
+    process.kill()
+    process.communicate()
+    wait_for(lambda: not alive(tmp_path), 40)

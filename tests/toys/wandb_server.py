@@ -19,6 +19,8 @@ class Server:
         self.runs: dict[str, dict] = {}
         self.asked: list[str] = []
         self.knows_key = True
+        self.answers = threading.Event()
+        self.answers.set()
         server = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -28,6 +30,7 @@ class Server:
                 pass
 
             def _answer(self, value):
+                server.answers.wait()
                 data = json.dumps(value).encode()
                 self.send_response(200)
                 self.send_header("Content-Type", "application/json")
@@ -70,6 +73,7 @@ class Server:
 
     def close(self):
         """Be gone, also for who is connected."""
+        self.answers.set()
         self._server.shutdown()
         self._server.server_close()
         for connection in self.connections:
