@@ -38,9 +38,30 @@ def places(network: nn.Module, elastic: bool = False) -> Iterator[Place]:
     an even one has its middle elsewhere, and where they are grouped the channels of a group. Parameters of three and
     more dimensions that are no convolution's keep their shape.
     """
+    seen: set[tuple[int, str]] = set()
+    for module, prefix, path in _owners(network, elastic):
+        for attribute, parameter in module._parameters.items():
+            if parameter is None or (id(module), attribute) in seen:
+                continue
+            seen.add((id(module), attribute))
+            sides = _fixed(module, parameter) if elastic else parameter.shape
+            yield Place(module, attribute, _key(prefix, path, attribute, sides))
+
+
+def tensors(network: nn.Module) -> dict[str, Tensor]:
+    """Return every parameter and every buffer of a built network by a key as of ``places``, its shape included."""
+    return {
+        _key(prefix, path, attribute, tensor.shape): tensor
+        for module, prefix, path in _owners(network)
+        for attribute, tensor in (*module._parameters.items(), *module._buffers.items())
+        if tensor is not None
+    }
+
+
+def _owners(network: nn.Module, elastic: bool = False) -> Iterator[tuple[nn.Module, str, str]]:
+    """Yield every module, what the keys of its tensors begin with, and its path from there."""
     counts: Counter[tuple[str, str]] = Counter()
     prefixes: dict[str, tuple[str, int]] = {}  # by path of a marked module: its prefix, and where its own path begins
-    seen: set[tuple[int, str]] = set()
     for path, module in network.named_modules():
         mark = getattr(module, "automl_choice", None)
         if mark is not None and not isinstance(module, Mixture):
@@ -51,13 +72,12 @@ def places(network: nn.Module, elastic: bool = False) -> Iterator[Place]:
         while above and above not in prefixes:
             above = above.rpartition(".")[0]
         prefix, begin = prefixes.get(above, ("", 0))
-        for attribute, parameter in module._parameters.items():
-            if parameter is None or (id(module), attribute) in seen:
-                continue
-            seen.add((id(module), attribute))
-            inner = ".".join(filter(None, (path[begin:], attribute)))
-            sides = _fixed(module, parameter) if elastic else parameter.shape
-            yield Place(module, attribute, f"{prefix}/{inner}/{'x'.join(map(str, sides))}")
+        yield module, prefix, path[begin:]
+
+
+def _key(prefix: str, path: str, attribute: str, sides: Sequence[object]) -> str:
+    inner = ".".join(filter(None, (path, attribute)))
+    return f"{prefix}/{inner}/{'x'.join(map(str, sides))}"
 
 
 def family(operation: str) -> str:

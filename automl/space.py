@@ -81,6 +81,14 @@ class Space(ABC, Generic[Blueprint]):
         """Return what tells the files that the space rests on from any others; None where it rests on none."""
         return None
 
+    def kinship(self, child: Architecture, parent: Architecture) -> float | None:
+        """Return how near a child is to a parent that was trained, from 0 to 1; None where it can inherit nothing.
+
+        The share of its decisions that are the parent's too, unless a space knows better.
+        """
+        equal = sum(name in parent.values and parent.values[name] == value for name, value in child.values.items())
+        return equal / len(child.values) if child.values else 1.0
+
     def graph(self, blueprint: Blueprint) -> Mapping[str, Sequence[tuple[str, str, str]]]:
         """Return the edges (from, to, operation) of each graph, such as a cell, by its name; nothing where it is none.
 

@@ -18,7 +18,10 @@ _GIVEN = ("space", "task", "objectives", "limits", "folder", "trainer", "device"
 
 
 class Packed(NamedTuple):
-    """A trial as it travels, with the trials that it goes on from; its architecture is read from the decisions."""
+    """A trial as it travels; its architecture is read from the decisions.
+
+    ``before`` is its parent, and of that the trials that it goes on from: those whose weights it inherited stay behind.
+    """
 
     number: int
     seed: int
@@ -77,17 +80,7 @@ def unpack(packed: bytes) -> Evaluator:
 
 def pack_trial(trial: Trial) -> Packed:
     """Return a trial as it travels."""
-    candidate = trial.candidate
-    return Packed(
-        trial.number,
-        trial.seed,
-        candidate.architecture.to_json(),
-        candidate.fidelity,
-        candidate.parent,
-        dict(candidate.notes),
-        [(dict(report.metrics), report.fidelity) for report in trial.reports],
-        None if trial.parent is None else pack_trial(trial.parent),
-    )
+    return _packed(trial, trial.parent)
 
 
 def unpack_trial(packed: Packed, space: Space[Any]) -> Trial:
@@ -98,6 +91,20 @@ def unpack_trial(packed: Packed, space: Space[Any]) -> Trial:
     trial.reports = [Report(metrics, fidelity) for metrics, fidelity in packed.reports]
     trial.parent = None if packed.before is None else unpack_trial(packed.before, space)
     return trial
+
+
+def _packed(trial: Trial, before: Trial | None) -> Packed:
+    candidate = trial.candidate
+    return Packed(
+        trial.number,
+        trial.seed,
+        candidate.architecture.to_json(),
+        candidate.fidelity,
+        candidate.parent,
+        dict(candidate.notes),
+        [(dict(report.metrics), report.fidelity) for report in trial.reports],
+        None if before is None else _packed(before, before.continued),
+    )
 
 
 def _recipe(component: Any) -> Any:

@@ -19,8 +19,8 @@ _NO_ERROR = 1e-6
 class Candidate:
     """What a strategy asks to have evaluated.
 
-    ``fidelity`` in (0, 1] is the share of the full schedule. ``parent`` is the number of the trial to go on
-    from. ``notes`` travel to the journal and back in ``Trial.candidate``.
+    ``fidelity`` in (0, 1] is the share of the full schedule. ``parent`` is the number of the trial to go on from; one
+    of another architecture hands its weights down. ``notes`` travel to the journal and back in ``Trial.candidate``.
     """
 
     architecture: Architecture
@@ -130,7 +130,7 @@ def in_floats(report: Report) -> Report:
 class Trial:
     """One evaluation of one candidate, under its number.
 
-    ``seed`` seeds all that the evaluator draws. ``parent`` is the trial to go on from, where there is one. ``error``
+    ``seed`` seeds all that the evaluator draws. ``parent`` is that of the candidate, where there is one. ``error``
     is the reason, as text, where the trial failed. ``scores`` has the value of each objective, higher better, and is
     empty for a trial that was rejected before they were known; ``violation`` says by how much limits are broken.
     ``began`` and ``ended`` are seconds of the study's clock.
@@ -166,6 +166,11 @@ class Trial:
     @property
     def architecture(self) -> Architecture:
         return self.candidate.architecture
+
+    @property
+    def continued(self) -> Trial | None:
+        """The trial whose training goes on here: its parent, if that is of the same architecture."""
+        return self.parent if self.parent is not None and self.parent.architecture == self.architecture else None
 
     @property
     def metrics(self) -> Mapping[str, float]:
@@ -279,8 +284,8 @@ def full(trials: Sequence[Trial]) -> list[Trial]:
 
 
 def evaluations(trials: Sequence[Trial]) -> float:
-    """Return what the trials cost, in full evaluations: shares of the schedule, those of their parents not counted."""
-    return sum(trial.fidelity - (trial.parent.fidelity if trial.parent else 0.0) for trial in trials)
+    """Return what the trials cost, in full evaluations: shares of the schedule, less those that they went on from."""
+    return sum(trial.fidelity - (trial.continued.fidelity if trial.continued else 0.0) for trial in trials)
 
 
 def best(trials: Sequence[Trial]) -> Trial | None:

@@ -76,7 +76,8 @@ BY_TURNS = (
 OFTEN = ("darts", "enas_macro", "mobilenet_v2", "nasnet", "squeezenet")  # so do these, but with every gradient
 HAND_DESIGNED = sorted(automl_networks.automl_spaces())
 NARROW = {"vgg": 0.06, "alexnet": 0.06, "gcn": 0.06, "espnet_v2": 0.5, "shufflenet_v2": 0.5, "thundernet": 0.5}
-WRAPPERS = {"hyperband", "successive_halving", "asha", "curve"}
+WRAPPERS = {"hyperband", "successive_halving", "asha", "curve"}  # of work that can be gone on with
+AROUND = {*WRAPPERS, "morphism"}
 REFUSED = {  # the pairs that cannot work, and the word that says why; docs/methods.md lists them
     ("chain", "tabular"): "table nasbench201 holds cells of six edges",
     ("nasnet", "tabular"): "table nasbench201 holds cells of six edges",
@@ -96,6 +97,7 @@ REFUSED = {  # the pairs that cannot work, and the word that says why; docs/meth
     **{(space, "tabular"): "table nasbench201 holds cells of six edges" for space in BY_TURNS},
     ("spikenas", "training"): "evaluator=tabular",
     ("spikenas", "supernet"): "evaluator=tabular",
+    ("spikenas", "morphism"): "evaluator=tabular",
 }
 COMPRESSORS = {  # by settings that leave a decision a layer, or one in all
     "layers": {"name": "pruning", "across": "layers", "keep": [0.3, 1.0]},
@@ -126,16 +128,17 @@ def words(space, strategy, evaluator):
     if strategy == "ddpg":  # so that it learns from the first of them
         chosen += ["strategy.warmup=0", "strategy.hidden=16"]
     inner = "evaluator"
-    if evaluator in WRAPPERS:
+    if evaluator in AROUND:
         inner = "evaluator.inner"
-        chosen.append(f"evaluator/inner={'tabular' if space == 'spikenas' else 'training'}")
+        looked_up = space == "spikenas" and evaluator in WRAPPERS
+        chosen.append(f"evaluator/inner={'tabular' if looked_up else 'training'}")
     if evaluator == "curve":  # few samples: what matters here is that it runs
         chosen += ["evaluator.samples=40", "evaluator.burn_in=20", "evaluator.first=2"]
     if evaluator == "curve" and space == "spikenas":
         chosen.append("evaluator.every=50")
     if space == "spikenas" and (evaluator in WRAPPERS or evaluator == "tabular"):
         chosen.append(f"{inner}.table=spikenas")
-    elif evaluator == "training" or evaluator in WRAPPERS:
+    elif evaluator == "training" or evaluator in AROUND:
         chosen += [f"{inner}.epochs=2", f"{inner}.learning_rate=0.05"]
     if "tabular" not in "".join(chosen):
         chosen += ["retrain=none", "task=synthetic", "task.count=40", "task.size=8"]
@@ -253,6 +256,8 @@ def test_what_makes_no_network_to_compress_is_refused():
     for evaluator in sorted(WRAPPERS):
         with pytest.raises(BadInput, match=f"evaluator={evaluator} .* of fine-tuning.*: type evaluator.inner.tuning="):
             run([*OWN, "+compressor=amc", f"evaluator={evaluator}"])
+    with pytest.raises(BadInput, match="have the weights of the network that they are made of: type evaluator=training"):
+        run([*OWN, "+compressor=amc", "evaluator=morphism"])
     assert not Path("runs").exists()
 
 

@@ -231,10 +231,10 @@ class Terminating(Strategy):
 def _ancestors(trial: Trial) -> list[Trial]:
     """Return the trials that this one goes on from, the first first."""
     found: list[Trial] = []
-    parent = trial.parent
-    while parent is not None and parent.architecture == trial.architecture:
-        found.insert(0, parent)
-        parent = parent.parent
+    before = trial.continued
+    while before is not None:
+        found.insert(0, before)
+        before = before.continued
     return found
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from automl.checkpoint import Checkpoint
     from automl.prediction import Prediction
     from automl_evaluators.batches import Batches
+    from automl_evaluators.heritage import Heritage
     from automl_evaluators.learner import Learner
     from automl_evaluators.origins import Origins
 
@@ -99,6 +100,7 @@ class Training(Trainer):
         self._data: tuple[Batches, Batches] | None = None
         self._origins: tuple[int, Origins] | None = None
         self._finishes = space.finishes
+        self._heritage: Heritage | None = None
         self._warned = False
         self.hardware.check()
         self._prediction = self._predicts()
@@ -109,6 +111,12 @@ class Training(Trainer):
             )
         if 2 <= images < task.batch_size:
             log.warning("batches are of %d images, for there are no more to train on", images)
+
+    def hand_down(self, noise: float) -> None:
+        """Have trials begin with the weights of their parents: see evaluator=morphism."""
+        from automl_evaluators.heritage import Heritage
+
+        self._heritage = Heritage(self, noise)
 
     def _predicts(self) -> Prediction | None:
         """Return what predicts latencies, where a table is given; raises BadInput for a bad one, or one of no use."""
@@ -187,6 +195,10 @@ class Training(Trainer):
         until = self.epochs_at(trial.candidate.fidelity)
         saved = self._saved(trial.candidate.parent, architecture)
         learner, costs = self._learner(architecture, trial.seed, channels_last, saved, trial.study_seed)
+        handed: dict[str, float] = {}
+        if self._heritage is not None:
+            handed = self._heritage.pass_on(trial, learner) if saved is None else saved.facts["handed"]
+            costs |= handed
         if any(limit.metric in costs for limit in self.limits):
             yield Report(costs, 0.0)
         started = time.monotonic()
@@ -206,9 +218,11 @@ class Training(Trainer):
         while learner.epoch < until:
             train_loss = learner.finish_epoch(look_at_the_clock)
             measured = learner.validate(look_at_the_clock)
-            if learner.epoch == until and trial.candidate.fidelity < 1 and self.folder is not None:
+            is_gone_on_with = trial.candidate.fidelity < 1 or self._heritage is not None
+            if learner.epoch == until and is_gone_on_with and self.folder is not None:
                 reached = learner.checkpoint(architecture.to_json())
-                replace(reached, facts={**reached.facts, "untuned": untuned}).save(self._path(trial.number))
+                facts = {**reached.facts, "untuned": untuned, "handed": handed}
+                replace(reached, facts=facts).save(self.path(trial.number))
             yield Report({**measured, "train_loss": train_loss, **costs}, learner.epoch / self.schedule_length)
 
     def fit(
@@ -294,12 +308,12 @@ class Training(Trainer):
         """Return where the parent ended, if it was of the same architecture and that was kept."""
         from automl.checkpoint import Checkpoint
 
-        if parent is None or self.folder is None or not self._path(parent).exists():
+        if parent is None or self.folder is None or not self.path(parent).exists():
             return None
-        saved = Checkpoint.load(self._path(parent))
+        saved = Checkpoint.load(self.path(parent))
         return saved if saved.facts.get("decisions") == architecture.to_json() else None
 
-    def _path(self, number: int) -> Path:
+    def path(self, number: int) -> Path:
         """Return where a trial's end is kept."""
         assert self.folder is not None
         return self.folder / str(number) / "training.safetensors"

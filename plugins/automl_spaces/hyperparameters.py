@@ -148,12 +148,19 @@ class Hyperparameters(Space[Trained]):
         name = free[int(rng.random() * len(free))]
         if name in self._own:
             return super().mutate(architecture, rng, (name,))
+        changed = self.network.mutate(self._of_network(architecture), rng)
+        return self.complete({**architecture.values, **changed.values}, rng)
+
+    def kinship(self, child: Architecture, parent: Architecture) -> float | None:
+        return self.network.kinship(self._of_network(child), self._of_network(parent))
+
+    def _of_network(self, architecture: Architecture) -> Architecture:
+        """Return what its own space would make of the network."""
         values, domains = (
             {name: value for name, value in of.items() if name not in self._own}
             for of in (architecture.values, architecture.domains)
         )
-        inner = Architecture(values, domains, architecture.blueprint.network)
-        return self.complete({**architecture.values, **self.network.mutate(inner, rng).values}, rng)
+        return Architecture(values, domains, architecture.blueprint.network)
 
     def size(self) -> int | float:
         """Return the product of the networks and of the trainings; endless where anything is an interval."""

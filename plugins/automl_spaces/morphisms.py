@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 from math import prod
+from random import Random
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from annotated_types import Ge
 
-from automl import BadInput, Choose, Options, Space, Task
+from automl import Architecture, BadInput, Choose, Options, Space, Task
 from automl_spaces.dags import canonical, edges
 from automl_spaces.image_sizes import check_stages
 from automl_spaces.morphism_families import FAMILIES
@@ -47,9 +48,9 @@ class Morphisms(Space[Morphed]):
     No convolution has more than ``most`` filters. A sum is s f + (1 - s) h with a learned s, and a ReLU of it; what
     skips to it goes through a 1 x 1 convolution where it has not the channels. What skips is pooled where it is larger.
 
-    A child whose list of steps begins with its parent's can inherit its weights: ``build`` returns a network with
-    ``inherit``. The papers start with more filters and take tens of steps; the defaults suit small images and a search
-    of minutes. ``width`` multiplies the filters of what is built.
+    A child whose list of steps begins with its parent's can inherit its weights (evaluator=morphism): ``build`` returns
+    a network with ``inherit``. The papers start with more filters and take tens of steps; the defaults suit small
+    images and a search of minutes. ``width`` multiplies the filters of what is built.
     """
 
     family: Literal["nash", "lemonade", "lemonade_cells", "eas", "wistuba"] = "nash"
@@ -107,6 +108,20 @@ class Morphisms(Space[Morphed]):
 
     def check(self, task: Task) -> None:
         check_stages("morphisms", task, len(self.filters))
+
+    def mutate(self, architecture: Architecture, rng: Random, names: Collection[str] | None = None) -> Architecture:
+        """Take one step more, as often as not; else change one that was taken, and what depends on it."""
+        taken = len(architecture.blueprint.moves)
+        if names is None and taken < self.steps and rng.random() < 0.5:
+            following = self._names[taken].op
+            if architecture.domains[following].count != 1:
+                names = (following,)
+        return super().mutate(architecture, rng, names)
+
+    def kinship(self, child: Architecture, parent: Architecture) -> float | None:
+        """Return what share of the child's steps its parent took; None unless those were the first of them."""
+        steps, taken = child.blueprint.moves, parent.blueprint.moves
+        return (1 + len(taken)) / (1 + len(steps)) if steps[: len(taken)] == taken else None
 
     def canonical(self, blueprint: Morphed) -> tuple[object, ...]:
         """Return one key for all lists of steps that lead to one graph, whatever its layers are called."""
