@@ -278,6 +278,7 @@ def test_fine_tuning_is_cut_short_or_gone_on_with_as_any_training(evaluator):
 BESIDE = {
     "hyperband": words("nasbench201", "random", "hyperband"),
     "compressed": [*OWN, "+compressor=amc", "strategy=ddpg", "evaluator.epochs=1", "evaluator.tuning=1", "trials=4"],
+    "inherited": [*words("morphisms", "evolution", "morphism"), "strategy.population=2", "strategy.tournament=2"],
     "joined": [*words("nasbench201", "random", "training"), "space.with_hyperparameters=true"],
 }
 
