@@ -7,9 +7,10 @@ import inspect
 import json
 import math
 import random
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from automl import measure
 from automl.conditions import SAMPLES, conditions
@@ -20,6 +21,9 @@ from automl.errors import AutoMLError, BadInput, printable
 from automl.joining import HYPERPARAMETERS
 from automl.plugins import Kind, Registry, allowed, construct, settings
 from automl.space import Space
+
+if TYPE_CHECKING:
+    from torch.nn import Module
 
 
 def explain(kind: Kind, name: str, registry: Registry | None = None) -> str:
@@ -37,10 +41,10 @@ def explain(kind: Kind, name: str, registry: Registry | None = None) -> str:
         lines += ["", "Settings (default, what is allowed):"]
         lines += [f"  {place}.{key}={default}    {what}" for key, default, what in found]
     if issubclass(loaded, Space):
-        lines += ["", *decisions(loaded), *drawn(loaded)]
+        lines += ["", *decided(loaded)]
         if name != HYPERPARAMETERS:
-            decided = f"space.with_{HYPERPARAMETERS}=true decides the settings of its training, too"
-            lines += ["", f"{decided}: automl explain space {HYPERPARAMETERS}"]
+            more = f"space.with_{HYPERPARAMETERS}=true decides the settings of its training, too"
+            lines += ["", f"{more}: automl explain space {HYPERPARAMETERS}"]
     return "\n".join(lines)
 
 
@@ -54,11 +58,12 @@ def draw(kind: Kind, name: str, path: Path, registry: Registry | None = None) ->
         raise BadInput(
             f"only spaces are drawn: leave out --picture, or type automl explain space NAME --picture {path}"
         )
-    space, architecture = example(loaded)
-    graphs = space.graph(architecture.blueprint)
-    if not graphs:
-        raise BadInput(f"space {name} has no graph to draw: its networks are built whole; leave out --picture")
-    pictures.write(path, graphs)
+    sample = example(loaded)
+    try:
+        found = graphs(*sample)
+    except _UNBUILT as error:
+        raise BadInput(f"space {name} has no graph to draw, nor a network that can be built: {_line(error)}") from error
+    pictures.write(path, found)
 
 
 def rows(component_class: type[object]) -> list[tuple[str, str, str]]:
@@ -70,17 +75,23 @@ def rows(component_class: type[object]) -> list[tuple[str, str, str]]:
     return [(field.name, _default(field), allowed(types[field.name])) for field in fields]
 
 
-def decisions(space_class: type[Space[object]]) -> list[str]:
-    """Return in lines how many architectures a space has by its defaults, the decisions of one, and when they are made.
-
-    What they depend on is told of some hundreds of samples.
-    """
+def decided(space_class: type[Space[object]]) -> list[str]:
+    """Return in lines how many architectures a space has by its defaults, and all that is told of one."""
     try:
         space, architecture = example(space_class)
         size = space.size()
     except (TypeError, AutoMLError) as error:
         return [f"Its decisions cannot be shown without settings: {error}"]
-    lines = [f"Size: {count(size)} architecture{'s' * (size != 1)}"]
+    lines = [f"Size: {count(size)} architecture{'s' * (size != 1)}", *decisions(space, architecture)]
+    lines.append(f"That architecture, {costs(space, architecture)}")
+    with suppress(*_UNBUILT):
+        lines += ["Its graph (drawn by --picture FILE.svg or FILE.png):", *tell(graphs(space, architecture))]
+    return lines
+
+
+def decisions(space: Space[object], architecture: Architecture) -> list[str]:
+    """Return in lines the decisions of an architecture, and when such are made, told of some hundreds of samples."""
+    lines = []
     if architecture.values:
         lines.append("Decisions of one sampled architecture (answer, and what could be chosen):")
     lines += [f"  {name} = {value}    {architecture.domains[name]}" for name, value in architecture.to_json().items()]
@@ -91,36 +102,48 @@ def decisions(space_class: type[Space[object]]) -> list[str]:
     return lines
 
 
-def drawn(space_class: type[Space[object]]) -> list[str]:
-    """Return in lines what the sampled architecture costs, and its graph in words; nothing where none can be made."""
-    try:
-        space, architecture = example(space_class)
-    except (TypeError, AutoMLError):
-        return []
-    lines = [f"That architecture, {costs(space, architecture)}"]
-    if graphs := space.graph(architecture.blueprint):
-        lines += ["Its graph (drawn by --picture FILE.svg or FILE.png):", *tell(graphs)]
-    return lines
+def graphs(space: Space[object], architecture: Architecture) -> pictures.Graphs:
+    """Return the edges of each graph of an architecture: what its space says, else those of its network's blocks.
+
+    Raises what building or running the network does, where it must be and cannot.
+    """
+    from automl.drawing.blocks import blocks
+
+    return space.graph(architecture.blueprint) or {"network": blocks(*built(space, architecture))}
 
 
 def costs(space: Space[object], architecture: Architecture) -> str:
     """Say how many parameters and multiply-adds an architecture has, for small images where these suffice."""
+    try:
+        network, image = built(space, architecture)
+        parameters, products = measure.parameters(network), measure.multiply_adds(network, image)
+    except _UNBUILT as error:
+        return f"uncounted: {_line(error)}"
+    size = f"{' x '.join(map(str, image))} and {_CLASSES} classes"
+    return f"for images of {size}: {parameters:,} parameters, {products:,} multiply-adds"
+
+
+def built(space: Space[object], architecture: Architecture) -> tuple[Module, tuple[int, int, int]]:
+    """Return the network at rest, without weights, and the shape of the images that it is for: small, or of ImageNet.
+
+    Raises what building or running it does for the small, where neither can be.
+    """
     import torch
 
-    reason = ""
+    reason: Exception | None = None
     for side in _SIDES:
         images = _Images((3, side, side), _CLASSES)
         try:
             space.check(images)  # type: ignore[arg-type]
             with torch.device("meta"):  # which only counts
-                network = measure.strip(space.build(architecture.blueprint, images))  # type: ignore[arg-type]
-            parameters, products = measure.parameters(network), measure.multiply_adds(network, images.input)
-        except (AutoMLError, RuntimeError, ValueError, NotImplementedError) as error:
-            reason = reason or printable(str(error).split("\n")[0])
+                network = measure.strip(space.build(architecture.blueprint, images)).eval()  # type: ignore[arg-type]
+            measure.multiply_adds(network, images.input)
+        except _UNBUILT as error:
+            reason = reason or error
         else:
-            size = f"3 x {side} x {side} and {_CLASSES} classes"
-            return f"for images of {size}: {parameters:,} parameters, {products:,} multiply-adds"
-    return f"uncounted: {reason}"
+            return network, images.input
+    assert reason is not None
+    raise reason
 
 
 def example(space_class: type[Space[object]]) -> tuple[Space[object], Architecture]:
@@ -157,11 +180,16 @@ class _Images(NamedTuple):
     outputs: int
 
 
+_UNBUILT = (AutoMLError, RuntimeError, ValueError, NotImplementedError)  # of a network on images of no use to it
 _SIDES = 32, 224
 _CLASSES = 10
 _CONDITIONS = 20  # lines
 _DIGITS, _SHORT = 100, 9  # of a number that is written out, and of one that is read at a glance
 _DRAWN = 15  # architectures, of which one is shown
+
+
+def _line(error: Exception) -> str:
+    return printable(str(error).split("\n")[0])
 
 
 def _default(field: dataclasses.Field[object]) -> str:

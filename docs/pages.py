@@ -10,7 +10,7 @@ from automl import config
 from automl.drawing import pictures
 from automl.drawing.layout import lay_out
 from automl.errors import AutoMLError
-from automl.explain import costs, count, decisions, example, rows
+from automl.explain import costs, count, decided, example, graphs, rows
 from automl.plugins import KINDS, Component, Registry, plural
 from automl.space import Space
 
@@ -72,11 +72,10 @@ def picture_of(component: Component, registry: Registry) -> str | None:
     if not issubclass(loaded, Space):
         return None
     try:
-        space, architecture = example(loaded)
+        found = graphs(*example(loaded))
     except (TypeError, AutoMLError):
         return None
-    graphs = space.graph(architecture.blueprint)
-    return pictures.svg(graphs) if any(lay_out(edges) for edges in graphs.values()) else None
+    return pictures.svg(found) if any(lay_out(edges) for edges in found.values()) else None
 
 
 def component_page(component: Component, registry: Registry, is_drawn: bool = False) -> str:
@@ -93,7 +92,7 @@ def component_page(component: Component, registry: Registry, is_drawn: bool = Fa
         parts += ["## Settings", "\n".join(["| key | default | what it may be |", "| --- | --- | --- |", *table])]
     parts += [f"## conf/{kind}/{name}.yaml", _settings_file(kind, name)] if _file(kind, name).exists() else []
     if issubclass(loaded, Space):
-        parts += ["## Decisions", "```text\n" + "\n".join(decisions(loaded)) + "\n```"]
+        parts += ["## Decisions", "```text\n" + "\n".join(decided(loaded)) + "\n```"]
     parts.append(f"`automl explain {kind} {name}` prints this; the class is `{component.path.replace(':', '.')}`.")
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -256,7 +256,7 @@ def test_what_makes_no_network_to_compress_is_refused():
     for evaluator in sorted(WRAPPERS):
         with pytest.raises(BadInput, match=f"evaluator={evaluator} .* of fine-tuning.*: type evaluator.inner.tuning="):
             run([*OWN, "+compressor=amc", f"evaluator={evaluator}"])
-    with pytest.raises(BadInput, match="have the weights of the network that they are made of: type evaluator=training"):
+    with pytest.raises(BadInput, match="weights of the network that they are made of: type evaluator=training"):
         run([*OWN, "+compressor=amc", "evaluator=morphism"])
     assert not Path("runs").exists()
 

@@ -7,10 +7,14 @@ import sys
 import xml.etree.ElementTree as ElementTree
 
 import pytest
+import torch
+from torch import nn
 
-from automl import BadInput, cli
+import automl_networks
+from automl import BadInput, cli, explain
 from automl.conditions import conditions
 from automl.drawing import pictures
+from automl.drawing.blocks import blocks
 from automl.drawing.layout import WIDTH, lay_out
 from automl.drawing.words import tell
 from automl.explain import count
@@ -84,7 +88,6 @@ def test_names_are_escaped_in_a_picture():
     [
         (["space", "nasnet", "--picture", "cell.gif"], "give a name that ends in .svg or .png"),
         (["space", "nasnet", "--picture", "nowhere/cell.svg"], "give a file in a folder that exists"),
-        (["space", "vgg", "--picture", "cell.svg"], "space vgg has no graph to draw"),
         (["strategy", "random", "--picture", "cell.svg"], "only spaces are drawn: leave out --picture"),
     ],
 )
@@ -141,3 +144,81 @@ def test_laying_out_imports_neither_torch_nor_matplotlib():
     code = "import sys; from automl.drawing.pictures import svg; svg({'a': [('a', 'b', 'c')]}); print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert not {"torch", "matplotlib"} & set(modules)
+
+
+class Skips(nn.Module):
+    """Two branches, whose sum is read by blocks in a row, and which are concatenated again for the last."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU())
+        self.branches = nn.ModuleList([nn.Conv2d(4, 8, 1), nn.Conv2d(4, 8, (1, 3), padding=(0, 1), groups=4)])
+        self.row = nn.Sequential(*(Halved(8) for _ in range(3)))
+        self.linear = nn.Linear(16, 5)
+
+    def forward(self, images):
+        x = self.stem(images)
+        left, right = (branch(x) for branch in self.branches)
+        both = torch.cat([self.row(left + right), left[:, :, ::8, ::8]], dim=1)
+        return self.linear(both.mean((2, 3)))
+
+
+class Halved(nn.Sequential):
+    def __init__(self, width):
+        super().__init__(nn.Conv2d(width, width, 3, stride=2, padding=1), nn.ReLU())
+
+
+def test_a_network_is_drawn_by_its_blocks_and_what_they_read():
+    image, stem, left, right = "3 x 8 x 8", "4 x 8 x 8", "8 x 8 x 8", "8 x 8 x 8 (2)"
+    with torch.device("meta"):
+        network = Skips()
+    assert blocks(network, (3, 8, 8)) == [
+        (image, stem, "conv3x3"),
+        (stem, left, "conv1x1"),
+        (stem, right, "depthwise 1x3"),
+        (left, "8 x 4 x 4", "halved"),
+        (right, "8 x 4 x 4", "halved"),
+        ("8 x 4 x 4", "8 x 2 x 2", "halved"),
+        ("8 x 2 x 2", "8 x 1 x 1", "halved"),
+        ("8 x 1 x 1", "5", "linear"),
+        (left, "5", "linear"),
+    ]
+
+
+def test_blocks_in_a_row_are_one_edge_and_a_network_of_one_block_is_looked_into():
+    whole = nn.Sequential(nn.Sequential(*(nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.ReLU()) for _ in range(5))))
+    row = [("3 x 8 x 8", "3 x 8 x 8 (2)", "conv3x3 \N{MULTIPLICATION SIGN}5")]
+    assert blocks(whole, (3, 8, 8)) == row
+
+    class Around(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = whole
+
+        def forward(self, images):
+            return self.inner(images)
+
+    assert blocks(Around(), (3, 8, 8)) == row
+    assert not [hook for module in whole.modules() for hook in module._forward_hooks]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(automl_networks.automl_spaces()))
+def test_every_hand_designed_network_is_drawn(name, tmp_path):
+    explain.draw("space", name, tmp_path / "network.svg")
+    text = (tmp_path / "network.svg").read_text()
+    ElementTree.fromstring(text)
+    assert ">3 x 32 x 32<" in text or ">3 x 224 x 224<" in text
+    found = explain.graphs(*explain.example(Registry().load("space", name)))["network"]
+    targets = {target for _, target, _ in found}
+    sources = {source for source, _, _ in found}
+    assert len(sources - targets) == len(targets - sources) == 1  # from the image to what it is classified as
+
+
+def test_what_has_no_graph_and_cannot_be_built_is_not_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr("automl_spaces.spikenas.Spikenas.graph", lambda self, blueprint: {})
+    with pytest.raises(
+        BadInput, match=r"space spikenas has no graph to draw, nor a network that can be built: .*looked up"
+    ):
+        explain.draw("space", "spikenas", tmp_path / "cell.svg")
+    assert "Its graph" not in explain.explain("space", "spikenas")
