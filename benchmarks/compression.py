@@ -184,6 +184,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", required=True, help="the folder with Fashion-MNIST's files")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--budgets", nargs="+", type=float, choices=BUDGETS, default=BUDGETS)
     parser.add_argument("--networks", nargs="+", choices=[*NETWORKS], default=[*NETWORKS])
     parser.add_argument("--images", type=int, default=5_000)
     parser.add_argument("--epochs", type=int, default=10)
@@ -202,7 +203,7 @@ def main() -> None:
     for seed in given.seeds:
         for network in given.networks:
             wanted = [(network, seed, 1.0, "as it is")]
-            wanted += [(network, seed, budget, name) for budget in BUDGETS for name in (*RULES, *SEARCHES, *PEERS)]
+            wanted += [(network, seed, budget, name) for budget in given.budgets for name in (*RULES, *SEARCHES, *PEERS)]
             if all(one in done for one in wanted):
                 continue
             bench = Bench(NETWORKS[network], seed, given)
