@@ -73,7 +73,7 @@ BY_TURNS = (
     "morphisms",
     "ofa",
 )
-OFTEN = ("darts", "enas_macro", "mobilenet_v2", "nasnet", "squeezenet")  # so do these, but with every gradient
+OFTEN = ("chain", "darts", "enas_macro", "mobilenet_v2", "nasnet", "squeezenet")  # so do these, but with every gradient
 HAND_DESIGNED = sorted(automl_networks.automl_spaces())
 NARROW = {"vgg": 0.06, "alexnet": 0.06, "gcn": 0.06, "espnet_v2": 0.5, "shufflenet_v2": 0.5, "thundernet": 0.5}
 WRAPPERS = {"hyperband", "successive_halving", "asha", "curve"}  # of work that can be gone on with
