@@ -203,7 +203,9 @@ def main() -> None:
     for seed in given.seeds:
         for network in given.networks:
             wanted = [(network, seed, 1.0, "as it is")]
-            wanted += [(network, seed, budget, name) for budget in given.budgets for name in (*RULES, *SEARCHES, *PEERS)]
+            wanted += [
+                (network, seed, budget, name) for budget in given.budgets for name in (*RULES, *SEARCHES, *PEERS)
+            ]
             if all(one in done for one in wanted):
                 continue
             bench = Bench(NETWORKS[network], seed, given)

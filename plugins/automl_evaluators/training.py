@@ -218,11 +218,8 @@ class Training(Trainer):
         while learner.epoch < until:
             train_loss = learner.finish_epoch(look_at_the_clock)
             measured = learner.validate(look_at_the_clock)
-            is_gone_on_with = trial.candidate.fidelity < 1 or self._heritage is not None
-            if learner.epoch == until and is_gone_on_with and self.folder is not None:
-                reached = learner.checkpoint(architecture.to_json())
-                facts = {**reached.facts, "untuned": untuned, "handed": handed}
-                replace(reached, facts=facts).save(self.path(trial.number))
+            if learner.epoch == until:
+                self._keep_end(trial, learner, {"untuned": untuned, "handed": handed})
             yield Report({**measured, "train_loss": train_loss, **costs}, learner.epoch / self.schedule_length)
 
     def fit(
@@ -312,6 +309,15 @@ class Training(Trainer):
             return None
         saved = Checkpoint.load(self.path(parent))
         return saved if saved.facts.get("decisions") == architecture.to_json() else None
+
+    def _keep_end(self, trial: Trial, learner: Learner, told: Mapping[str, Any]) -> None:
+        """Keep where a trial ended if it may be gone on with, and the weights alone of one that hands them down."""
+        is_whole = trial.candidate.fidelity == 1
+        if self.folder is None or (is_whole and self._heritage is None):
+            return
+        reached = learner.checkpoint(trial.architecture.to_json())
+        tensors = learner.network.state_dict() if is_whole else reached.tensors
+        replace(reached, tensors=tensors, facts={**reached.facts, **told}).save(self.path(trial.number))
 
     def path(self, number: int) -> Path:
         """Return where a trial's end is kept."""
