@@ -57,3 +57,27 @@ class Strategy(ABC):
         if winner is None:
             raise SearchFailed("no trial finished, so there is no best architecture: see the failures in the journal")
         return winner.architecture
+
+
+class Around(Strategy):
+    """A strategy around another, which makes the choices; derived classes change what they are about."""
+
+    def __init__(self, inner: Strategy) -> None:
+        self.inner = inner
+        self.several = inner.several  # type: ignore[misc]  # as many objectives as the inner strategy follows
+
+    def start(self, space: Space[Any], rng: random.Random) -> None:
+        super().start(space, rng)
+        self.inner.start(space, rng)
+
+    def ask(self) -> Candidate | None:
+        return self.inner.ask()
+
+    def keep(self, trial: Trial) -> bool:
+        return self.inner.keep(trial)
+
+    def tell(self, trial: Trial) -> None:
+        self.inner.tell(trial)
+
+    def recommend(self, trials: Sequence[Trial]) -> Architecture:
+        return self.inner.recommend(trials)

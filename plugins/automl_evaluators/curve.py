@@ -14,9 +14,7 @@ from typing import Annotated, Any
 from annotated_types import Ge, Gt, Lt
 
 from automl import (
-    Architecture,
     BadInput,
-    Candidate,
     Evaluator,
     Limit,
     Objective,
@@ -27,6 +25,7 @@ from automl import (
     Trial,
     Wrapper,
 )
+from automl.strategy import Around
 from automl_evaluators.schedule import Schedule
 
 log = logging.getLogger("automl")
@@ -157,7 +156,7 @@ class Curve(Wrapper):
                 )
 
 
-class Terminating(Strategy):
+class Terminating(Around):
     """Ends trials whose predicted bound is worse than a trial that was told in full; else the inner strategy decides.
 
     The inner strategy is told of an ended trial as if it had come to what was expected of it.
@@ -170,30 +169,22 @@ class Terminating(Strategy):
         limits: Sequence[Limit] = (),
         certain: float | None = None,
     ) -> None:
-        self.inner = inner
-        self.several = inner.several  # type: ignore[misc]  # as many objectives as the inner strategy follows
+        super().__init__(inner)
         self.objectives = objectives
         self.limits = limits
         self.certain = certain
 
     def start(self, space: Space[Any], rng: Random) -> None:
         super().start(space, rng)
-        self.inner.start(space, rng)
         self.full: list[tuple[float, ...]] = []  # the scores of trials trained in full; no other is as good in all
 
-    def ask(self) -> Candidate | None:
-        return self.inner.ask()
-
     def keep(self, trial: Trial) -> bool:
-        return self.inner.keep(trial) and not (self.full and self._is_hopeless(trial))
+        return super().keep(trial) and not (self.full and self._is_hopeless(trial))
 
     def tell(self, trial: Trial) -> None:
         if trial.is_scored and not trial.violation and trial.fidelity > 1 - 1e-9:
             self._note(trial.scores)
-        self.inner.tell(self._expected(trial))
-
-    def recommend(self, trials: Sequence[Trial]) -> Architecture:
-        return self.inner.recommend(trials)
+        super().tell(self._expected(trial))
 
     def _is_hopeless(self, trial: Trial) -> bool:
         """Say whether a trial that was told in full is better than this one was and will hardly not be."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
@@ -14,6 +14,7 @@ from annotated_types import Ge
 from automl import Architecture, BadInput, Candidate, Evaluator, Report, Space, Strategy, Task, Trial, Wrapper
 from automl.files import remove_folder
 from automl.pareto import ranked
+from automl.strategy import Around
 from automl_evaluators.training import Training
 
 
@@ -75,7 +76,7 @@ class Morphism(Wrapper):
         return Descending(self.inner.schedule(strategy), self.key, self.parents, self.folder)
 
 
-class Descending(Strategy):
+class Descending(Around):
     """Gives a strategy's candidates parents among the best trials so far.
 
     The weights of trials that are not among them any more, and of no child that is being evaluated, are deleted. Those
@@ -85,15 +86,13 @@ class Descending(Strategy):
     def __init__(
         self, inner: Strategy, key: Callable[[Architecture], Hashable | None], most: int, folder: Path | None
     ) -> None:
-        self.inner = inner
-        self.several = inner.several  # type: ignore[misc]  # as many objectives as the inner strategy follows
+        super().__init__(inner)
         self.key = key
         self.most = most
         self.folder = folder
 
     def start(self, space: Space[Any], rng: Random) -> None:
         super().start(space, rng)
-        self.inner.start(space, rng)
         self._best: list[Trial] = []  # whose weights are kept, the best first
         self._told: set[int] = set()
         self._given: dict[Hashable, int | None] = {}  # the parent by what is known of an architecture
@@ -101,15 +100,12 @@ class Descending(Strategy):
         self._dropped: set[int] = set()  # trials that are not among the best, and have children that are running
 
     def ask(self) -> Candidate | None:
-        candidate = self.inner.ask()
+        candidate = super().ask()
         if candidate is not None and candidate.parent is None:
             candidate = replace(candidate, parent=self._parent(candidate.architecture))
         if candidate is not None:
             self._running[candidate.parent] += 1
         return candidate
-
-    def keep(self, trial: Trial) -> bool:
-        return self.inner.keep(trial)
 
     def tell(self, trial: Trial) -> None:
         self._running[trial.candidate.parent] -= 1
@@ -121,10 +117,7 @@ class Descending(Strategy):
             self._dropped.remove(number)
             if self.folder is not None:
                 remove_folder(self.folder / str(number))
-        self.inner.tell(trial)
-
-    def recommend(self, trials: Sequence[Trial]) -> Architecture:
-        return self.inner.recommend(trials)
+        super().tell(trial)
 
     def _parent(self, architecture: Architecture) -> int | None:
         """Return the nearest of the best trials; of an architecture that was met before, what was its parent then."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from automl import Architecture, Candidate, Space, Strategy, Trial
 from automl.pareto import ranked
+from automl.strategy import Around
 from automl_evaluators.brackets import Bracket, Rung
 
 _REPEATS = 20
@@ -19,7 +20,7 @@ _REPEATS = 20
 Key = Callable[[Architecture], Hashable | None]
 
 
-class Promoting(Strategy):
+class Promoting(Around):
     """Asks the inner strategy for new configurations, says how far each is trained, and tells it of every rung.
 
     A candidate's notes are the inner strategy's and those of its place: by these, which stay what they are on the
@@ -29,24 +30,19 @@ class Promoting(Strategy):
     """
 
     def __init__(self, inner: Strategy, whole: int, key: Key) -> None:
-        self.inner = inner
-        self.several = inner.several  # type: ignore[misc]  # as many objectives as the inner strategy follows
+        super().__init__(inner)
         self.whole = whole
         self.key = key
 
     def start(self, space: Space[Any], rng: Random) -> None:
         super().start(space, rng)
-        self.inner.start(space, rng)
         self._places = count()
         self._running: set[int] = set()
         self._first: dict[int, Candidate] = {}  # by trial
         self._repeats = 0  # in a row, of new configurations
 
-    def keep(self, trial: Trial) -> bool:
-        return self.inner.keep(trial)
-
     def tell(self, trial: Trial) -> None:
-        self.inner.tell(trial)
+        super().tell(trial)
         is_repeat = trial.number in self._first
         self._first.setdefault(trial.number, trial.candidate)
         notes = trial.candidate.notes
@@ -67,9 +63,6 @@ class Promoting(Strategy):
     @abstractmethod
     def settle(self, trial: Trial) -> None:
         """Take a trial to its rung; called once for each candidate."""
-
-    def recommend(self, trials: Sequence[Trial]) -> Architecture:
-        return self.inner.recommend(trials)
 
     def begin(self, candidate: Candidate, steps: int, **notes: int) -> Candidate:
         """Return the inner strategy's candidate, to be trained for so many steps."""
