@@ -82,6 +82,14 @@ def study(kind: str, folder: Path) -> Study:
         tuned = registry.build("evaluator", {"name": "training", "epochs": 12, "tuning": 1, "accelerator": "cpu"})
         tuned.folder = folder
         return Study(space, strategy, tuned, task, trials=6, seed=3, journal=journal)
+    if kind.startswith("inheriting"):
+        task = registry.build("task", {"name": "synthetic", "count": 120, "batch_size": 20})
+        task.prepare(0)
+        space = registry.build("space", {"name": "morphisms", "steps": 6, "filters": [4, 4], "most": 16})
+        heirs = registry.build("evaluator", {"name": "morphism", "inner": {"name": "training"}, "parents": 3})
+        heirs.inner.epochs, heirs.inner.accelerator, heirs.folder = 1, "cpu", folder
+        strategy.population = strategy.tournament = 3
+        return Study(space, strategy, heirs, task, trials=16, seed=3, journal=journal)
     evaluator: Evaluator = Stepped()
     if "hyperband" in kind:
         evaluator = registry.build("evaluator", {"name": "hyperband", "inner": "training"})
@@ -95,7 +103,7 @@ def study(kind: str, folder: Path) -> Study:
 
 def computes(kind: str) -> bool:
     """Return whether a study is at work all the time: its instants are told by that, however busy the machine is."""
-    return kind.startswith(("supernet", "amc"))
+    return kind.startswith(("supernet", "amc", "inheriting"))
 
 
 def spent(kind: str) -> float:

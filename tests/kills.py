@@ -26,7 +26,15 @@ import whole
 from automl.testing import story
 
 HERE = Path(__file__).parent
-STUDIES = ("hyperband-tpe", "reinforce", "ddpg", "supernet-darts", "supernet-reinforce", "amc-ddpg")  # of killed.py
+STUDIES = (
+    "hyperband-tpe",
+    "reinforce",
+    "ddpg",
+    "supernet-darts",
+    "supernet-reinforce",
+    "amc-ddpg",
+    "inheriting-evolution",
+)  # of killed.py
 MARK = "AUTOML_KILLED_RUN"  # in the environment of all that a run starts
 PATIENCE = 30.0  # seconds until all that a killed driver started is gone
 HANGS = 300.0  # seconds that a run never takes

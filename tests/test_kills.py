@@ -17,9 +17,10 @@ KILLS = {
     "supernet-darts": 6,
     "supernet-reinforce": 6,
     "amc-ddpg": 4,
+    "inheriting-evolution": 6,
     "workers-hyperband-tpe": 6,
 }
-TRIALS = {"supernet-darts": 20, "supernet-reinforce": 20, "amc-ddpg": 6}
+TRIALS = {"supernet-darts": 20, "supernet-reinforce": 20, "amc-ddpg": 6, "inheriting-evolution": 16}
 
 
 @pytest.mark.slow
@@ -39,3 +40,5 @@ def test_a_study_killed_at_random_instants_ends_as_if_it_had_not_been(tmp_path, 
     assert told["finished"] == list(range(TRIALS.get(kind, 60)))
     if "hyperband" in kind:
         assert sum(parent is not None for parent in told["parents"]) > 10  # promotions went on from their parents
+    if "inheriting" in kind:
+        assert sum(parent is not None for parent in told["parents"]) > 4
