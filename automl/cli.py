@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from automl import logs
 from automl.errors import AutoMLError, BadInput, near_miss, printable
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ Other commands (automl COMMAND --help):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code: 0 done, 1 search failed, 2 bad input, 130 Ctrl-C, 143 SIGTERM."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    screen = _screen()
+    screen = logs.screen(_debugging())
     try:
         return _exit_code(lambda: _serve(words))
     except KeyboardInterrupt as interrupted:
@@ -501,31 +502,12 @@ def _new_plugin(words: list[str]) -> int:
 
 def _doctor(words: list[str]) -> int:
     _parser("doctor", "Print what a report of a problem needs.").parse_args(words)
-    import shutil
-
-    import psutil
-
-    from automl import config, runs
+    from automl import doctor
     from automl.plugins import Registry
 
     registry = Registry()
-    print(_version())
-    print(f"platform   {platform.platform()}")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    print(f"machine    {cores} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB memory")
-    import torch
-
-    devices = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    print(f"torch      {torch.get_num_threads()} threads, GPUs: {', '.join(devices) or 'none'}")
-    folder = runs.root()
-    place = next(parent for parent in [folder.absolute(), *folder.absolute().parents] if parent.exists())
-    print(f"runs       {folder.absolute()} ({shutil.disk_usage(place).free / 2**30:.0f} GiB free)")
-    print(f"configs    {config.folder()}")
-    print(f"plugins    {', '.join(sorted({c.plugin for cs in registry.components.values() for c in cs}))}")
-    for name in ("AUTOML_DATA", "AUTOML_CACHE", "AUTOML_RUNS", "AUTOML_BLOCK", "AUTOML_DEBUG"):
-        print(f"{name:<14}{'set' if name in os.environ else 'not set'}")
-    for sentence in [*_left_out(registry), *registry.clashes()]:
-        print(f"problem    {printable(sentence)}")
+    problems = [f"problem    {printable(sentence)}" for sentence in [*_left_out(registry), *registry.clashes()]]
+    print("\n".join([_version(), *doctor.lines(registry), *problems]))
     return 0
 
 
@@ -582,49 +564,3 @@ def _parser(name: str, sentence: str) -> argparse.ArgumentParser:
 
 def _debugging() -> bool:
     return os.environ.get("AUTOML_DEBUG", "") not in ("", "0")
-
-
-class _Once(logging.Filter):
-    """Lets each message through once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._said: set[str] = set()
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        message = record.getMessage()
-        if message in self._said:
-            return False
-        self._said.add(message)
-        return True
-
-
-class _Screen(logging.StreamHandler[Any]):
-    """Writes to what is sys.stderr at that moment: a live display may have taken its place."""
-
-    def __init__(self) -> None:
-        super().__init__(sys.stderr)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.stream = sys.stderr
-        super().emit(record)
-
-
-class _Printable(logging.Formatter):
-    """Escapes what could drive a terminal."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return printable(super().format(record))
-
-
-def _screen() -> logging.Handler:
-    """Show warnings on stderr, each once."""
-    log = logging.getLogger("automl")
-    handler = _Screen()
-    handler.setLevel(logging.DEBUG if _debugging() else logging.WARNING)
-    handler.setFormatter(_Printable("warning: %(message)s"))
-    handler.addFilter(_Once())
-    log.addHandler(handler)
-    log.setLevel(logging.DEBUG if _debugging() else logging.INFO)
-    log.propagate = False
-    return handler

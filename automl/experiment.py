@@ -9,7 +9,6 @@ import platform
 import random
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -19,12 +18,12 @@ from annotated_types import Ge, Gt, Le
 
 from automl import config as configs
 from automl import device as devices
-from automl import executor, pareto, runs, trust
+from automl import executor, logs, pareto, runs, trust
 from automl.decisions import Architecture
 from automl.errors import BadInput, JournalError, SearchFailed, StorageError, near_miss
 from automl.evaluator import Evaluator, Trainer
 from automl.executor import Executor
-from automl.files import Lines, Lock, write_json, write_text
+from automl.files import Lock, write_json, write_text
 from automl.final import Final, is_settled, settle
 from automl.following import PATIENCE, Follower
 from automl.interrupts import Interrupted, Interrupts
@@ -218,7 +217,7 @@ class Experiment:
                 lock = Lock(folder)
             journal = Journal(folder / "journal.jsonl", {**self.heading, "data": fingerprint(self.task, self.test)})
             next(journal.events(), None)  # refuses another study's journal, before anything is written
-            handler = _log_into(folder)
+            handler = logs.into(folder)
             write_text(folder / "config.yaml", configs.as_yaml(self.config))
             write_json(folder / "data.json", {"schema": SCHEMA, "command": self.command, **self.task.notes})
             self._announce(folder, planned, estimate, fresh)
@@ -461,34 +460,6 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
-
-
-class _RunLog(logging.Handler):
-    """Writes run.log, as far as the disk takes it, and keeps the warnings for the summary."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(logging.INFO)
-        self._lines = Lines(path)
-        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        self.warnings: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.levelno >= logging.WARNING and record.getMessage() not in self.warnings:
-            self.warnings.append(record.getMessage())
-        with suppress(StorageError):  # what matters is in the journal, which says so
-            self._lines.append(f"{self.format(record)}\n".encode(errors="backslashreplace"))
-
-    def close(self) -> None:
-        with suppress(StorageError):
-            self._lines.close()
-        super().close()
-
-
-def _log_into(folder: Path) -> _RunLog:
-    handler = _RunLog(folder / "run.log")
-    _log.addHandler(handler)
-    _log.setLevel(min(_log.level or logging.INFO, logging.INFO))
-    return handler
 
 
 def _objectives(values: Mapping[str, Any]) -> tuple[tuple[Objective, ...], tuple[Limit, ...]]:
