@@ -1,6 +1,6 @@
 """Candidates that begin with a parent's weights beside candidates from scratch, at equal epochs.
 
-    python benchmarks/inheriting.py --root DIR [--seeds 0 1 2] [--trials 40] [--json benchmarks/figures/inheriting.json]
+    python benchmarks/inheriting.py --root DIR [--seeds 0 1 2] [--spaces morphisms] [--json benchmarks/figures/inheriting.json]
 
 Evolution over two spaces on the same Fashion-MNIST images, one epoch a candidate: with evaluator=training and with
 evaluator=morphism. What each found is then trained from scratch by one schedule and tested once. A search that inherits
@@ -35,6 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", required=True, help="the folder with Fashion-MNIST's files")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--spaces", nargs="+", choices=[*SPACES], default=[*SPACES])
     parser.add_argument("--trials", type=int, default=max(AT))
     parser.add_argument("--images", type=int, default=3_000)
     parser.add_argument("--epochs", type=int, default=9, help="of the final training")
@@ -43,7 +44,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = json.loads(given.json.read_text()) if given.json and given.json.exists() else []
     done = {(row["space"], row["evaluator"], row["seed"]) for row in rows}
     for seed in given.seeds:
-        for space in SPACES:
+        for space in given.spaces:
             for evaluator in EVALUATORS:
                 if (space, evaluator, seed) not in done:
                     rows.append(measured(space, evaluator, seed, given))
