@@ -1,6 +1,7 @@
 """Candidates that begin with a parent's weights beside candidates from scratch, at equal epochs.
 
-    python benchmarks/inheriting.py --root DIR [--seeds 0 1 2] [--spaces morphisms] [--json benchmarks/figures/inheriting.json]
+    python benchmarks/inheriting.py --root DIR [--seeds 0 1 2] [--spaces morphisms]
+        [--json benchmarks/figures/inheriting.json]
 
 Evolution over two spaces on the same Fashion-MNIST images, one epoch a candidate: with evaluator=training and with
 evaluator=morphism. What each found is then trained from scratch by one schedule and tested once. A search that inherits
