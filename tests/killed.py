@@ -27,7 +27,10 @@ from automl.study import Study
 from automl.testing import NO_TASK, ConditionalSpace, story
 from automl_evaluators import training
 
-SETTINGS = {"ddpg": {"hidden": 16, "batch": 16, "warmup": 10}}  # so that most of the trials learn
+SETTINGS = {  # so that most of the trials learn
+    "ddpg": {"hidden": 16, "batch": 16, "warmup": 10},
+    "evolution": {"population": 3, "tournament": 3},
+}
 sys.path.append(str(Path(__file__).parent / "toys"))
 
 
@@ -86,9 +89,9 @@ def study(kind: str, folder: Path) -> Study:
         task = registry.build("task", {"name": "synthetic", "count": 120, "batch_size": 20})
         task.prepare(0)
         space = registry.build("space", {"name": "morphisms", "steps": 6, "filters": [4, 4], "most": 16})
-        heirs = registry.build("evaluator", {"name": "morphism", "inner": {"name": "training"}, "parents": 3})
-        heirs.inner.epochs, heirs.inner.accelerator, heirs.folder = 1, "cpu", folder
-        strategy.population = strategy.tournament = 3
+        inner = {"name": "training", "epochs": 1, "accelerator": "cpu"}
+        heirs = registry.build("evaluator", {"name": "morphism", "inner": inner, "parents": 3})
+        heirs.folder = folder
         return Study(space, strategy, heirs, task, trials=16, seed=3, journal=journal)
     evaluator: Evaluator = Stepped()
     if "hyperband" in kind:

@@ -6,46 +6,38 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from automl import Trial
-from automl.checkpoint import Checkpoint
+from automl import Space, Trial
 from automl.sharing import tensors
 from automl_evaluators.batches import seed_of
-from automl_evaluators.learner import Learner, drawing, on_threads
+from automl_evaluators.learner import drawing, on_threads
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
-    from automl_evaluators.training import Training
+    from automl.checkpoint import Checkpoint
+    from automl_evaluators.learner import Learner
 
 _IMAGES = 64
 
 
-class Heritage:
-    """Hands the weights that trials of a training ended with down to those whose parents they are."""
+def hand_down(
+    space: Space[Any], trial: Trial, ended: Checkpoint | None, learner: Learner, noise: float
+) -> dict[str, float]:
+    """Have an untrained network begin with the weights that its trial's parent ended with; return the metrics of that.
 
-    def __init__(self, training: Training, noise: float) -> None:
-        self._training = training
-        self._noise = noise
-
-    def pass_on(self, trial: Trial, learner: Learner) -> dict[str, float]:
-        """Have an untrained network begin with the weights of the trial's parent; return what came of it, as metrics.
-
-        A trial begins with its own without a parent, and where the parent's are not there any more, or of no use: that
-        of a network which can be described in two ways may be kin to one of these alone.
-        """
-        parent, training = trial.parent, self._training
-        if parent is None or training.folder is None or not training.path(parent.number).exists():
-            return {"inherited": 0.0}
-        if training.space.kinship(trial.architecture, parent.architecture) is None:
-            return {"inherited": 0.0}
-        device, seed = learner.fabric.device, seed_of(trial.seed, "inherit")
-        with drawing(device), on_threads(learner.threads):
-            network = training.space.build(parent.architecture.blueprint, training.task)
-            saved = Checkpoint.load(training.path(parent.number)).tensors
-            network.load_state_dict({name: saved[name] for name in network.state_dict()})
-            images = learner.train.normalise(learner.train.images[:_IMAGES])
-            return inherit(learner.network, network.to(device), images, self._noise, seed)
+    A trial begins with its own without a parent, and where the parent's are not there any more, or of no use: that of a
+    network which can be described in two ways may be kin to one of these alone.
+    """
+    parent = trial.parent
+    if parent is None or ended is None or space.kinship(trial.architecture, parent.architecture) is None:
+        return {"inherited": 0.0}
+    device, seed = learner.fabric.device, seed_of(trial.seed, "inherit")
+    with drawing(device), on_threads(learner.threads):
+        network = space.build(parent.architecture.blueprint, learner.task)
+        network.load_state_dict({name: ended.tensors[name] for name in network.state_dict()})
+        images = learner.train.normalise(learner.train.images[:_IMAGES])
+        return inherit(learner.network, network.to(device), images, noise, seed)
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ from automl import Architecture, BadInput, Candidate, Evaluator, Report, Space, 
 from automl.files import remove_folder
 from automl.pareto import ranked
 from automl.strategy import Around
+from automl_evaluators.promoting import goes_on
 from automl_evaluators.training import Training
 
 
@@ -111,7 +112,7 @@ class Descending(Around):
         self._running[trial.candidate.parent] -= 1
         if trial.number not in self._told:
             self._told.add(trial.number)
-            if trial.is_scored and trial.fidelity > trial.candidate.fidelity - 1e-9:
+            if goes_on(trial):
                 self._take(trial)
         for number in [number for number in self._dropped if not self._running[number]]:
             self._dropped.remove(number)
@@ -122,12 +123,11 @@ class Descending(Around):
     def _parent(self, architecture: Architecture) -> int | None:
         """Return the nearest of the best trials; of an architecture that was met before, what was its parent then."""
         key = self.key(architecture)
-        if key is not None and key in self._given:
+        if key in self._given:
             return self._given[key]
-        near = [(self.space.kinship(architecture, trial.architecture), trial.number) for trial in self._best]
-        found = [(kinship, number) for kinship, number in near if kinship]
-        nearest = max((kinship for kinship, _ in found), default=0.0)
-        parent = next((number for kinship, number in found if kinship == nearest), None)
+        kin = {trial.number: self.space.kinship(architecture, trial.architecture) or 0.0 for trial in self._best}
+        near = {number: kinship for number, kinship in kin.items() if kinship}
+        parent = max(near, key=near.__getitem__, default=None)  # the best of those as near
         if key is not None:
             self._given[key] = parent
         return parent

@@ -158,7 +158,7 @@ class _Running:
 
 
 def goes_on(trial: Trial) -> bool:
-    """Return whether the trial can be promoted: it did not fail, nor was it rejected or stopped on its way."""
+    """Return whether the trial can be gone on from: it did not fail, nor was it rejected or stopped on its way."""
     return trial.error is None and bool(trial.scores) and trial.fidelity > trial.candidate.fidelity - 1e-9
 
 

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from automl.checkpoint import Checkpoint
     from automl.prediction import Prediction
     from automl_evaluators.batches import Batches
-    from automl_evaluators.heritage import Heritage
     from automl_evaluators.learner import Learner
     from automl_evaluators.origins import Origins
 
@@ -100,7 +99,7 @@ class Training(Trainer):
         self._data: tuple[Batches, Batches] | None = None
         self._origins: tuple[int, Origins] | None = None
         self._finishes = space.finishes
-        self._heritage: Heritage | None = None
+        self._noise: float | None = None  # of what is handed down; None: nothing is
         self._warned = False
         self.hardware.check()
         self._prediction = self._predicts()
@@ -114,9 +113,7 @@ class Training(Trainer):
 
     def hand_down(self, noise: float) -> None:
         """Have trials begin with the weights of their parents: see evaluator=morphism."""
-        from automl_evaluators.heritage import Heritage
-
-        self._heritage = Heritage(self, noise)
+        self._noise = noise
 
     def _predicts(self) -> Prediction | None:
         """Return what predicts latencies, where a table is given; raises BadInput for a bad one, or one of no use."""
@@ -193,11 +190,16 @@ class Training(Trainer):
     def _evaluate(self, trial: Trial, channels_last: bool) -> Iterator[Report]:
         architecture = trial.architecture
         until = self.epochs_at(trial.candidate.fidelity)
-        saved = self._saved(trial.candidate.parent, architecture)
+        ended = self._ended(trial.candidate.parent)
+        saved = ended if ended is not None and ended.facts.get("decisions") == architecture.to_json() else None
         learner, costs = self._learner(architecture, trial.seed, channels_last, saved, trial.study_seed)
         handed: dict[str, float] = {}
-        if self._heritage is not None:
-            handed = self._heritage.pass_on(trial, learner) if saved is None else saved.facts["handed"]
+        if self._noise is not None:
+            from automl_evaluators.heritage import hand_down
+
+            handed = (
+                hand_down(self.space, trial, ended, learner, self._noise) if saved is None else saved.facts["handed"]
+            )
             costs |= handed
         if any(limit.metric in costs for limit in self.limits):
             yield Report(costs, 0.0)
@@ -301,25 +303,24 @@ class Training(Trainer):
             built + self.schedule_length * len(learner.bounds) * step + max(1, self.schedule_length) * batches * batch
         )
 
-    def _saved(self, parent: int | None, architecture: Architecture) -> Checkpoint | None:
-        """Return where the parent ended, if it was of the same architecture and that was kept."""
+    def _ended(self, parent: int | None) -> Checkpoint | None:
+        """Return where the parent ended, if that was kept."""
         from automl.checkpoint import Checkpoint
 
-        if parent is None or self.folder is None or not self.path(parent).exists():
+        if parent is None or self.folder is None or not self._path(parent).exists():
             return None
-        saved = Checkpoint.load(self.path(parent))
-        return saved if saved.facts.get("decisions") == architecture.to_json() else None
+        return Checkpoint.load(self._path(parent))
 
     def _keep_end(self, trial: Trial, learner: Learner, told: Mapping[str, Any]) -> None:
         """Keep where a trial ended if it may be gone on with, and the weights alone of one that hands them down."""
         is_whole = trial.candidate.fidelity == 1
-        if self.folder is None or (is_whole and self._heritage is None):
+        if self.folder is None or (is_whole and self._noise is None):
             return
         reached = learner.checkpoint(trial.architecture.to_json())
         tensors = learner.network.state_dict() if is_whole else reached.tensors
-        replace(reached, tensors=tensors, facts={**reached.facts, **told}).save(self.path(trial.number))
+        replace(reached, tensors=tensors, facts={**reached.facts, **told}).save(self._path(trial.number))
 
-    def path(self, number: int) -> Path:
+    def _path(self, number: int) -> Path:
         """Return where a trial's end is kept."""
         assert self.folder is not None
         return self.folder / str(number) / "training.safetensors"
