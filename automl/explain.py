@@ -9,6 +9,7 @@ import math
 import random
 from contextlib import suppress
 from decimal import Decimal
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -60,7 +61,7 @@ def draw(kind: Kind, name: str, path: Path, registry: Registry | None = None) ->
         )
     sample = example(loaded)
     try:
-        found = graphs(*sample)
+        found = sample.graphs()
     except _UNBUILT as error:
         raise BadInput(f"space {name} has no graph to draw, nor a network that can be built: {_line(error)}") from error
     pictures.write(path, found)
@@ -78,14 +79,14 @@ def rows(component_class: type[object]) -> list[tuple[str, str, str]]:
 def decided(space_class: type[Space[object]]) -> list[str]:
     """Return in lines how many architectures a space has by its defaults, and all that is told of one."""
     try:
-        space, architecture = example(space_class)
-        size = space.size()
+        sample = example(space_class)
+        size = sample.space.size()
     except (TypeError, AutoMLError) as error:
         return [f"Its decisions cannot be shown without settings: {error}"]
-    lines = [f"Size: {count(size)} architecture{'s' * (size != 1)}", *decisions(space, architecture)]
-    lines.append(f"That architecture, {costs(space, architecture)}")
+    lines = [f"Size: {count(size)} architecture{'s' * (size != 1)}", *decisions(sample.space, sample.architecture)]
+    lines.append(f"That architecture, {sample.costs()}")
     with suppress(*_UNBUILT):
-        lines += ["Its graph (drawn by --picture FILE.svg or FILE.png):", *tell(graphs(space, architecture))]
+        lines += ["Its graph (drawn by --picture FILE.svg or FILE.png):", *tell(sample.graphs())]
     return lines
 
 
@@ -102,59 +103,68 @@ def decisions(space: Space[object], architecture: Architecture) -> list[str]:
     return lines
 
 
-def graphs(space: Space[object], architecture: Architecture) -> pictures.Graphs:
-    """Return the edges of each graph of an architecture: what its space says, else those of its network's blocks.
+class Built(NamedTuple):
+    """A network at rest, without weights, the shape of the images that it is for, and what it computes for one."""
 
-    Raises what building or running the network does, where it must be and cannot.
-    """
-    from automl.drawing.blocks import blocks
-
-    return space.graph(architecture.blueprint) or {"network": blocks(*built(space, architecture))}
+    network: Module
+    image: tuple[int, int, int]
+    multiply_adds: int
 
 
-def costs(space: Space[object], architecture: Architecture) -> str:
-    """Say how many parameters and multiply-adds an architecture has, for small images where these suffice."""
-    try:
-        network, image = built(space, architecture)
-        parameters, products = measure.parameters(network), measure.multiply_adds(network, image)
-    except _UNBUILT as error:
-        return f"uncounted: {_line(error)}"
-    size = f"{' x '.join(map(str, image))} and {_CLASSES} classes"
-    return f"for images of {size}: {parameters:,} parameters, {products:,} multiply-adds"
+class Sample:
+    """A space by its defaults, and one architecture of it, whose network is built once."""
 
+    def __init__(self, space: Space[object], architecture: Architecture) -> None:
+        self.space = space
+        self.architecture = architecture
 
-def built(space: Space[object], architecture: Architecture) -> tuple[Module, tuple[int, int, int]]:
-    """Return the network at rest, without weights, and the shape of the images that it is for: small, or of ImageNet.
+    def graphs(self) -> pictures.Graphs:
+        """Return the edges of each graph: what the space says, else those of the network's blocks.
 
-    Raises what building or running it does for the small, where neither can be.
-    """
-    import torch
+        Raises what building or running the network does, where it must be and cannot.
+        """
+        from automl.drawing.blocks import blocks
 
-    reason: Exception | None = None
-    for side in _SIDES:
-        images = _Images((3, side, side), _CLASSES)
+        found = self.space.graph(self.architecture.blueprint)
+        return found or {"network": blocks(self.built.network, self.built.image)}
+
+    def costs(self) -> str:
+        """Say how many parameters and multiply-adds the network has, for small images where these suffice."""
         try:
-            space.check(images)  # type: ignore[arg-type]
-            with torch.device("meta"):  # which only counts
-                network = measure.strip(space.build(architecture.blueprint, images)).eval()  # type: ignore[arg-type]
-            measure.multiply_adds(network, images.input)
+            network, image, products = self.built
         except _UNBUILT as error:
-            reason = reason or error
-        else:
-            return network, images.input
-    assert reason is not None
-    raise reason
+            return f"uncounted: {_line(error)}"
+        size = f"{' x '.join(map(str, image))} and {_CLASSES} classes"
+        return f"for images of {size}: {measure.parameters(network):,} parameters, {products:,} multiply-adds"
+
+    @cached_property
+    def built(self) -> Built:
+        """The network for small images, or for ImageNet's; raises what it does for the small where neither can be."""
+        import torch
+
+        reason: Exception | None = None
+        for side in _SIDES:
+            images = _Images((3, side, side), _CLASSES)
+            try:
+                self.space.check(images)  # type: ignore[arg-type]
+                with torch.device("meta"):  # which only counts
+                    network = measure.strip(self.space.build(self.architecture.blueprint, images))  # type: ignore[arg-type]
+                return Built(network, images.input, measure.multiply_adds(network, images.input))
+            except _UNBUILT as error:
+                reason = reason or error
+        assert reason is not None
+        raise reason
 
 
-def example(space_class: type[Space[object]]) -> tuple[Space[object], Architecture]:
-    """Return a space by its defaults and one architecture of it, always the same, of middling length.
+def example(space_class: type[Space[object]]) -> Sample:
+    """Return one architecture of a space by its defaults, always the same, of middling length.
 
     Raises BadInput where the space has settings without a default.
     """
     space: Space[object] = construct(space_class, {}, "space")
     rng = random.Random(0)
     drawn = sorted((space.sample(rng) for _ in range(_DRAWN)), key=lambda one: len(one.values))
-    return space, drawn[_DRAWN // 2]
+    return Sample(space, drawn[_DRAWN // 2])
 
 
 def count(size: float) -> str:

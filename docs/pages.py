@@ -10,7 +10,7 @@ from automl import config
 from automl.drawing import pictures
 from automl.drawing.layout import lay_out
 from automl.errors import AutoMLError
-from automl.explain import costs, count, decided, example, graphs, rows
+from automl.explain import count, decided, example, rows
 from automl.plugins import KINDS, Component, Registry, plural
 from automl.space import Space
 
@@ -72,7 +72,7 @@ def picture_of(component: Component, registry: Registry) -> str | None:
     if not issubclass(loaded, Space):
         return None
     try:
-        found = graphs(*example(loaded))
+        found = example(loaded).graphs()
     except (TypeError, AutoMLError):
         return None
     return pictures.svg(found) if any(lay_out(edges) for edges in found.values()) else None
@@ -99,11 +99,11 @@ def component_page(component: Component, registry: Registry, is_drawn: bool = Fa
 
 def _drawn(name: str, loaded: type[Space]) -> list[str]:
     """Return the picture of one architecture, what it costs, how many there are, the paper and the command."""
-    space, architecture = example(loaded)
-    size, (paper, command) = space.size(), _head(name)
+    sample = example(loaded)
+    size, (paper, command) = sample.space.size(), _head(name)
     return [
         f"![One sampled architecture of {name}]({name}.svg)",
-        f"One sampled architecture; {prose(costs(space, architecture))}. "
+        f"One sampled architecture; {prose(sample.costs())}. "
         f"The space has {count(size)} architecture{'s' * (size != 1)} by its defaults.",
         f"Reference: {prose(paper)}",
         f"```text\n{command}\n```",

@@ -26,7 +26,7 @@ import whole
 from automl.testing import story
 
 HERE = Path(__file__).parent
-STUDIES = (
+STUDIES = (  # of killed.py
     "hyperband-tpe",
     "reinforce",
     "ddpg",
@@ -34,7 +34,7 @@ STUDIES = (
     "supernet-reinforce",
     "amc-ddpg",
     "inheriting-evolution",
-)  # of killed.py
+)
 MARK = "AUTOML_KILLED_RUN"  # in the environment of all that a run starts
 PATIENCE = 30.0  # seconds until all that a killed driver started is gone
 HANGS = 300.0  # seconds that a run never takes

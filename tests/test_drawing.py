@@ -209,7 +209,7 @@ def test_every_hand_designed_network_is_drawn(name, tmp_path):
     text = (tmp_path / "network.svg").read_text()
     ElementTree.fromstring(text)
     assert ">3 x 32 x 32<" in text or ">3 x 224 x 224<" in text
-    found = explain.graphs(*explain.example(Registry().load("space", name)))["network"]
+    found = explain.example(Registry().load("space", name)).graphs()["network"]
     targets = {target for _, target, _ in found}
     sources = {source for source, _, _ in found}
     assert len(sources - targets) == len(targets - sources) == 1  # from the image to what it is classified as
