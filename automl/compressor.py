@@ -86,6 +86,14 @@ class Compressor(ABC, Generic[Plan]):
     def rebuild(self, network: Module, form: Form) -> Module:
         """Return the untrained network in the shape of one that was compressed; raises BadInput where it is none."""
 
+    def portable(self, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return settings that ``rebuild`` needs elsewhere, to which the decisions fit; see ``Space.portable``."""
+        return settings
+
+    def digest(self) -> str | None:
+        """Return what tells the files that decisions rest on from any others; None where they rest on none."""
+        return None
+
 
 class Pressed(NamedTuple):
     """What a network is made from: the architecture that is trained, and the plan by which it is made smaller."""
@@ -188,10 +196,12 @@ class Compressed(Space[Pressed]):
         return found
 
     def portable(self, settings: Mapping[str, Any]) -> Mapping[str, Any]:
-        return {**settings, "space": self.space.portable(settings["space"])}
+        space, compressor = self.space.portable(settings["space"]), self.compressor.portable(settings["compressor"])
+        return {**settings, "space": space, "compressor": compressor}
 
     def digest(self) -> str | None:
-        return self.space.digest()
+        found = [digest for one in (self.space, self.compressor) if (digest := one.digest()) is not None]
+        return " ".join(found) or None
 
     def canonical(self, blueprint: Pressed) -> Hashable:
         form = self.space.canonical(blueprint.origin.blueprint)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import random
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Ge
@@ -22,11 +23,11 @@ from automl.latency_model import CALL, Accuracy, accuracy, kind
 from automl.latency_table import Network, Table
 from automl.plugins import Registry, check
 from automl.prediction import time_kernels
+from automl.space import Origin, Space
 
 if TYPE_CHECKING:
     from torch.nn import Module
 
-    from automl.space import Space
 
 LEAST = 8  # networks
 _HELD = 4  # one of so many networks is held out
@@ -135,18 +136,16 @@ def nothing() -> bytes:
 def _drawn(space: Space[Any], task: Any, networks: int, batch: int, seed: int) -> tuple[list[list[Placed]], Module]:
     """Draw networks that differ in their kernels, and return them cut, with the last as it is.
 
-    Raises BadInput where the space has not so many.
+    Those that others are made of are among them. Raises BadInput where the space has not so many.
     """
-    rng = random.Random(seed)
     found: list[list[Placed]] = []
     seen: set[Any] = set()
-    for _ in range(_TRIES * networks):
-        architecture = space.sample(rng)
+    for owner, architecture in islice(_architectures(space, random.Random(seed)), _TRIES * networks):
         if architecture in seen:
             continue
         seen.add(architecture)
         try:
-            network = measuring.built(space, architecture, task, seed)
+            network = measuring.built(owner, architecture, task, seed)
             placed = cut(Deployed.of(network, task), task.input, batch)
         except (BadInput, TrialFailed):
             continue  # a candidate of this space may be one that cannot be built
@@ -162,6 +161,16 @@ def _drawn(space: Space[Any], task: Any, networks: int, batch: int, seed: int) -
         f"{networks}: "
         + (f"give --networks {len(found)}" if len(found) >= LEAST else "automl measure times each of them")
     )
+
+
+def _architectures(space: Space[Any], rng: random.Random) -> Iterator[Origin]:
+    """Draw architectures without end, each after the one that its network is made of, where it is made of another."""
+    while True:
+        architecture = space.sample(rng)
+        origin = space.origin(architecture.blueprint)
+        if origin is not None:
+            yield origin
+        yield Origin(space, architecture)
 
 
 def _judged(table: Table, multiply_adds: dict[str, int], shipped: float) -> Built:

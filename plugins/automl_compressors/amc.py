@@ -41,7 +41,7 @@ class AMC(Pruning):
         super().__post_init__()
 
     def context(self, studied: Studied, name: str, decided: Mapping[str, int]) -> Sequence[float]:
-        reduced = 1 - studied.channels.cost(decided, self.resource) / studied.channels.cost({}, self.resource)
+        reduced = 1 - studied.cost(decided) / studied.cost({})
         before = list(decided)[-1] if decided else None
         last = 1.0 if before is None else decided[before] / studied.steps[before].units
         return (*studied.features[name], reduced, studied.later[name], last)

@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from automl import BadInput
 
-Cost = Callable[[Mapping[str, int]], int]  # of the units kept of each group; of those not named, all
+Cost = Callable[[Mapping[str, int]], float]  # of the units kept of each group; of those not named, all
 
 
 @dataclass(frozen=True)
 class Budget:
-    """A cost that the network made smaller may have at most, and the fewest units that each group keeps.
+    """A share of what the ``whole`` network costs that may be left, and the fewest units that each group keeps.
 
     Widths go up in steps: see ``Steps``. Raises BadInput where even the narrowest network costs more.
     """
 
     cost: Cost
-    most: float
+    whole: float
+    share: float
     least: Mapping[str, int]
     what: str
 
     def __post_init__(self) -> None:
         smallest = self.cost(self.least)
         if smallest > self.most:
-            whole = self.cost({})
+            least = smallest / self.whole
             raise BadInput(
-                f"compressor.budget={self.most / whole:.4g} of the {self.what} cannot be met: the narrowest network "
-                f"that the settings allow has {smallest / whole:.4g} of them; give compressor.budget="
-                f"{_above(smallest / whole)}, or keep less by compressor.keep, or round to less by compressor.round_to"
+                f"compressor.budget={self.share:.4g} of the {self.what} cannot be met: the narrowest network "
+                f"that the settings allow has {least:.4g} of them; give compressor.budget="
+                f"{_above(least)}, or keep less by compressor.keep, or round to less by compressor.round_to"
             )
+
+    @property
+    def most(self) -> float:
+        """What the network made smaller may cost."""
+        return math.inf if self.share == 1 else self.share * self.whole
 
     def widest(self, group: str, decided: Mapping[str, int], widths: list[int]) -> int:
         """Return the largest of the rising widths that a group may have, later groups being as narrow as they can be.

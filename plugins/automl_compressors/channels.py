@@ -90,13 +90,17 @@ class Channels:
 
         Groups that are not named are whole. They are what ``automl.measure`` would count, without anything being built.
         """
+        return self._costs[resource].of(self.units(widths))
+
+    def units(self, widths: Mapping[str, int]) -> NDArray[np.int64]:
+        """Return how many units each group has, in order; those that are not named are whole."""
         units = self._whole.copy()
         for name, width in widths.items():
             index, group = self._index.get(name) or self._unknown(name)
             if not 1 <= width <= group.units:
                 raise BadInput(f"group {name!r} was asked for {width} units: give 1 to {group.units}")
             units[index] = width
-        return self._costs[resource].of(units)
+        return units
 
     def prune(self, network: Module, kept: Mapping[str, Sequence[int]]) -> Module:
         """Return a copy of the network, really smaller, with only these units of each group; others are whole.
@@ -188,9 +192,9 @@ class Channels:
             widths[place] = Width(self._shapes[place.parameter][place.dim] - lost, channels)
         return widths
 
-    def _parameters(self, network: Module) -> Cost:
+    def _parameters(self, network: Module) -> Cost[int]:
         counted = {id(parameter) for parameter in measure.counted(network)}
-        widths, cost = self._widths(), Cost()
+        widths, cost = self._widths(), Cost(int)
         for name, parameter in network.named_parameters():
             if id(parameter) in counted:
                 follow = [widths[place] for dim in range(parameter.dim()) if (place := Place(name, dim)) in widths]
@@ -198,8 +202,8 @@ class Channels:
                 cost.add(math.prod(rest), *follow)
         return cost.close(len(self.groups))
 
-    def _multiply_adds(self, network: Module, tracer: Tracer) -> Cost:
-        widths, cost = self._widths(), Cost()
+    def _multiply_adds(self, network: Module, tracer: Tracer) -> Cost[int]:
+        widths, cost = self._widths(), Cost(int)
         rest = tracer.multiply_adds - sum(layer.multiply_adds for layer in tracer.found.values())
         if rest and not any(tensor.is_meta for _, tensor in surgery.tensors(network)):
             # where the network is, other products may be done, as a recurrent layer's by a library

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from collections import defaultdict
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+Number = TypeVar("Number", int, float)
 
 
 class Width(NamedTuple):
@@ -21,15 +24,16 @@ class Width(NamedTuple):
 _ONE = Width(1, {})
 
 
-class Cost:
-    """A sum of products of widths, exact, which takes microseconds to work out."""
+class Cost(Generic[Number]):
+    """A sum of products of widths, which takes microseconds to work out; exact where it is of whole numbers."""
 
-    def __init__(self) -> None:
-        self._constant = 0
-        self._linear: Counter[int] = Counter()
-        self._square: Counter[tuple[int, int]] = Counter()
+    def __init__(self, number: type[Number]) -> None:
+        self._number: type[Number] = number
+        self._constant: Number = number(0)
+        self._linear: dict[int, Number] = defaultdict(number)
+        self._square: dict[tuple[int, int], Number] = defaultdict(number)
 
-    def add(self, times: int, *widths: Width) -> None:
+    def add(self, times: Number, *widths: Width) -> None:
         """Add so many times the product of up to two widths."""
         first, second = (*widths, _ONE, _ONE)[:2]
         self._constant += times * first.constant * second.constant
@@ -40,16 +44,18 @@ class Cost:
             for reader, read in second.units.items():
                 self._square[group, reader] += times * channels * read
 
-    def close(self, groups: int) -> Cost:
+    def close(self, groups: int) -> Cost[Number]:
         """Lay out what was added, for so many groups; returns itself."""
-        self._weights = np.array([self._linear[group] for group in range(groups)], dtype=np.int64)
+        kind = np.int64 if self._number is int else np.float64
+        self._weights = np.array([self._linear[group] for group in range(groups)], dtype=kind)
         pairs = list(self._square)
         self._first = np.array([first for first, _ in pairs], dtype=np.int64)
         self._second = np.array([second for _, second in pairs], dtype=np.int64)
-        self._times = np.array([self._square[pair] for pair in pairs], dtype=np.int64)
+        self._times = np.array([self._square[pair] for pair in pairs], dtype=kind)
         return self
 
-    def of(self, units: NDArray[np.int64]) -> int:
+    def of(self, units: NDArray[np.int64]) -> Number:
         """Return the cost where so many units of each group are kept."""
         squares = self._times @ (units[self._first] * units[self._second])
-        return self._constant + int(self._weights @ units) + int(squares)
+        total: Number = self._constant + self._number(self._weights @ units) + self._number(squares)
+        return total

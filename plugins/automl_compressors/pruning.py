@@ -6,22 +6,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, MinLen
 
 from automl import BadInput, Choose, Compressor, Real, Task, Training
-from automl.errors import near_miss
-from automl_compressors.budget import Budget, Steps
+from automl.errors import near_miss, printable
+from automl.files import digest
+from automl_compressors.budget import Budget, Cost, Steps
 
 if TYPE_CHECKING:
     from torch.nn import Module
 
     from automl_compressors.channels import Channels
     from automl_compressors.selection import Kept
+    from automl_compressors.timing import Timing
 
 Share = Annotated[float, Gt(0), Le(1)]
 Criterion = Literal["l1", "l2", "bn_scale", "taylor", "taylor_weight", "random"]
+_TABLE = (
+    "automl latency build --out FILE +space=NAME +compressor=NAME compressor.budget=null makes one of the space's "
+    "networks"
+)
 Widths = tuple[tuple[str, int], ...]  # the units kept of each group, in the order of the network
 
 
@@ -32,6 +39,7 @@ class Studied:
     channels: Channels
     input: tuple[int, int, int]
     steps: Mapping[str, Steps]
+    cost: Cost  # in what the budget is of
     budget: Budget | None
 
     def at(self, share: float) -> dict[str, int]:
@@ -88,7 +96,8 @@ class Pruning(Compressor[Plan]):
     ``across`` uniform: each layer keeps the same share; layers: the share of each is a decision, ``keep.LAYER``;
     global: all channels compete, their scores divided by the length of their layer's (Molchanov et al., 2017).
     ``keep`` is that share, or a pair of bounds, which makes it a decision. ``budget`` is the share of the ``resource``
-    that may be left, kept to exactly: it stands in the place of ``keep`` where that is null, and else narrows it.
+    that may be left, kept to exactly: it stands in the place of ``keep`` where that is null, and else narrows it. Of
+    latency_ms it is as predicted, layer by layer, by the kernels of ``latencies``, a file of ``automl latency build``.
 
     ``criterion`` is the score of a channel: l1 and l2, the norm of the weights that make it (Li et al., 2017), summed
     over the layers that an addition joins; bn_scale, the size of its scale in batch normalisation (network slimming;
@@ -112,7 +121,8 @@ class Pruning(Compressor[Plan]):
     across: Literal["uniform", "layers", "global"] = "uniform"
     keep: Share | Annotated[tuple[Share, Share], MinLen(2)] | None = None
     budget: Share | None = 0.5
-    resource: Literal["multiply_adds", "parameters"] = "multiply_adds"
+    resource: Literal["multiply_adds", "parameters", "latency_ms"] = "multiply_adds"
+    latencies: str | None = None
     round_to: Annotated[int, Ge(1)] = 1
     least: Annotated[float, Ge(0), Le(1)] = 0.0
     whole: tuple[str, ...] = ()
@@ -129,12 +139,29 @@ class Pruning(Compressor[Plan]):
         low, high = self.bounds
         if low > high:
             raise BadInput(f"compressor.keep=[{low}, {high}] holds nothing: give the lower bound first")
+        self._check_latencies()
         if self.greedy and self.criterion != "l1":
             raise BadInput(f"compressor.greedy=true is of criterion l1, not of {self.criterion}: give one of the two")
         if self.greedy and self.across == "global":
             raise BadInput(
                 "compressor.greedy=true scores layer after layer, and compressor.across=global all at once: "
                 "give compressor.across=uniform or layers"
+            )
+
+    def _check_latencies(self) -> None:
+        if self.resource == "latency_ms" and self.budget is None:
+            raise BadInput(
+                "compressor.resource=latency_ms bounds nothing where compressor.budget is null: give the share of the "
+                "latency that may be left, as compressor.budget=0.5"
+            )
+        if self.resource == "latency_ms" and self.latencies is None:
+            raise BadInput(
+                f"compressor.resource=latency_ms needs a table of the device: give compressor.latencies=FILE; {_TABLE}"
+            )
+        if self.resource != "latency_ms" and self.latencies is not None:
+            raise BadInput(
+                f"compressor.latencies={printable(self.latencies)} is of no use to compressor.resource={self.resource}"
+                ": type compressor.resource=latency_ms, or leave the table out"
             )
 
     @property
@@ -165,15 +192,32 @@ class Pruning(Compressor[Plan]):
             for name, group in channels.groups.items()
             if not any(fnmatchcase(name, pattern) for pattern in self.whole)
         }
-        budget = None
+        (cost, whole), budget = self._cost(network, channels, list(steps), task), None
         if self.budget is not None:
-
-            def cost(widths: Mapping[str, int]) -> int:
-                return channels.cost(widths, self.resource)
-
             narrowest = {name: step.at(0.0) for name, step in steps.items()}
-            budget = Budget(cost, self.budget * cost({}), narrowest, self.resource.replace("_", "-"))
-        return Studied(channels, task.input, steps, budget)
+            what = "milliseconds" if self.resource == "latency_ms" else self.resource.replace("_", "-")
+            budget = Budget(cost, whole, self.budget, narrowest, what)
+        return Studied(channels, task.input, steps, cost, budget)
+
+    def _cost(self, network: Module, channels: Channels, groups: Sequence[str], task: Task) -> tuple[Cost, float]:
+        """Return what networks cost by their widths, and what the whole one does."""
+        if self.resource == "latency_ms":
+            formula, whole = self._timing.cost(network, channels, groups, task)
+            return lambda widths: formula.of(channels.units(widths)), whole
+        resource = self.resource
+        return lambda widths: channels.cost(widths, resource), channels.cost({}, resource)
+
+    @cached_property
+    def _timing(self) -> Timing:
+        from automl import latency_table
+        from automl_compressors.timing import Timing
+
+        what = f"compressor.latencies={printable(str(self.latencies))}"
+        return Timing(latency_table.read(self._table, "latency_ms", what), what)
+
+    @property
+    def _table(self) -> Path:
+        return Path(str(self.latencies)).expanduser()
 
     def describe(self, studied: Studied, choose: Choose) -> Plan:
         if self.across == "layers":
@@ -243,6 +287,16 @@ class Pruning(Compressor[Plan]):
         found = scores(network, studied.channels, self.criterion, training, self.batches)
         raw = self.criterion == "bn_scale"  # scales of all layers are compared as they are (Liu et al., 2017)
         return ranked(found, studied, plan.share, raw) if plan.widths is None else best(found, dict(plan.widths))
+
+    def portable(self, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+        if self.latencies is None:
+            return settings
+        # how wide each layer is stands in the form; without a budget any share is one that could be decided
+        keep = {} if self.across == "layers" else {"keep": settings.get("keep") or 1.0}
+        return {**settings, **keep, "budget": None, "resource": "multiply_adds", "latencies": None}
+
+    def digest(self) -> str | None:
+        return None if self.latencies is None else digest(self._table)
 
     def rebuild(self, network: Module, form: Mapping[str, Any]) -> Module:
         from automl_compressors.channels import Channels

@@ -312,7 +312,9 @@ def test_steps_are_multiples_and_all():
 
 
 def test_the_widest_is_the_widest_that_leaves_the_others_room():
-    budget = Budget(lambda widths: widths.get("a", 10) * widths.get("b", 10), 50, {"a": 2, "b": 2}, "multiply-adds")
+    budget = Budget(
+        lambda widths: widths.get("a", 10) * widths.get("b", 10), 100, 0.5, {"a": 2, "b": 2}, "multiply-adds"
+    )
     assert budget.widest("a", {}, list(range(2, 11))) == 10
     assert budget.widest("b", {"a": 10}, list(range(2, 11))) == 5
     assert budget.widest("b", {"a": 9}, [2, 4, 6, 8, 10]) == 4
