@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     Numbers = NDArray[np.int64]
 
 _NUMBER = re.compile(r"\d+")
+_LEAST = 4  # networks that were measured whole, to learn a line from
 _MANY = 3  # widths of a kernel, of which more are only summed, as of a concatenation
 
 Term = tuple[int, ...]  # the widths whose product it is: none, one or two
@@ -48,7 +49,8 @@ class Timing:
     Each kernel of the network is a sum of a constant, of its widths and of their products, none of them negative, by
     least squares over all kernels of the table that are like it but for the widths. So a narrower network never takes
     longer, and how wide a layer may be is found by halving, as for multiply-adds. ProxylessNAS (Cai et al., 2019) and
-    AMC (He et al., 2018) look layers up in such a table; between its rows they interpolate.
+    AMC (He et al., 2018) look layers up in such a table; between its rows they interpolate. What kernels alone sum to
+    is then corrected by a straight line through the networks of the table that were measured whole.
     """
 
     def __init__(self, table: Table, what: str) -> None:
@@ -58,6 +60,7 @@ class Timing:
         self._batch = 1 if table.identity is None else int(table.identity["batch"])
         self._operations = table.operations
         self._call = table.operations.get(CALL, 0.0)
+        self._slope, self._start = _line(table)
         rows: dict[str, list[tuple[list[int], float]]] = {}
         for name, milliseconds in table.operations.items():
             form, numbers = _apart(name)
@@ -95,7 +98,7 @@ class Timing:
             ]
         units = {index: channels.groups[order[index]].units for index in changes}
         cost = Cost(float)
-        cost.add(self._call)
+        cost.add(self._corrected(self._call))
         known: dict[Any, Sequence[tuple[float, Term]]] = {}
         for place, (form, numbers) in enumerate(whole):
             slopes = np.array([changes[index][place] for index in changes]).reshape(len(changes), -1)
@@ -103,10 +106,14 @@ class Timing:
             if kernel.key not in known:
                 known[kernel.key] = self._fitted(kernel)
             for times, term in known[kernel.key]:
-                cost.add(times, *(kernel.widths[width] for width in term))
+                cost.add(self._slope * times, *(kernel.widths[width] for width in term))
         cost.close(len(order))
         taken = self._call + math.fsum(self._operations.get(name, math.nan) for name in names)
-        return cost, cost.of(channels.units({})) if math.isnan(taken) else taken
+        return cost, cost.of(channels.units({})) if math.isnan(taken) else self._corrected(taken)
+
+    def _corrected(self, alone: float) -> float:
+        """Return what a network takes whose kernels alone sum to so much."""
+        return self._slope * alone + self._start
 
     def _names(self, network: Module, task: Task) -> list[str]:
         """Return the names of the kernels of a network, as it would be shipped, in their order."""
@@ -179,6 +186,20 @@ class _Kernel:
         for places in self.places:
             found &= (numbers[:, places] == numbers[:, places[:1]]).all(axis=1)
         return found
+
+
+def _line(table: Table) -> tuple[float, float]:
+    """Return slope and start of what whole networks of the table take by the sum of their kernels, relatively near."""
+    if len(table.networks) < _LEAST:
+        return 1.0, 0.0
+    model = table.model()
+    sums = np.array([model.sum(network.counts) for network in table.networks])
+    taken = np.array([network.milliseconds for network in table.networks])
+    if np.ptp(sums) > 0.01 * sums.max():
+        slope, start = (float(value) for value in np.polyfit(sums, taken, 1, w=1 / taken))
+        if slope > 0 and slope * sums.min() + start > 0:
+            return slope, start
+    return float(np.median(taken / sums)), 0.0
 
 
 def _terms(widths: int) -> list[Term]:

@@ -7,6 +7,7 @@ import functools
 import json
 import random
 import shutil
+from collections import Counter
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from automl.compressor import Compressed
 from automl.deploy import Deployed
 from automl.kernels import cut
 from automl.latency_model import CALL
-from automl.latency_table import Table
+from automl.latency_table import Network, Table
 from automl.plugins import Registry
 from automl_compressors.amc import AMC
 from automl_compressors.channels import Channels
@@ -89,6 +90,25 @@ def test_the_formula_is_what_the_kernels_of_the_narrower_network_take(family):
         found = cost.of(channels.units(widths))
         assert found == pytest.approx(0.02 + sum(map(takes, kernels(smaller))), rel=1e-6)
         assert found < whole
+
+
+def test_what_kernels_sum_to_is_corrected_by_whole_networks():
+    network = plain()
+    made = table(network)
+    channels, alone, whole = formula(network, made)
+    rng = random.Random(3)
+    smaller = [network, *(narrowed(network, channels, rng)[0] for _ in range(5))]
+    sums = [0.02 + sum(map(takes, kernels(one))) for one in smaller]
+    names = [Counter(kernel.name for kernel in kernels(one)) for one in smaller]
+    made.operations |= {kernel.name: takes(kernel) for one in smaller for kernel in kernels(one)}
+    made.networks = [Network(counts, 0.8 * time - 0.01) for counts, time in zip(names, sums, strict=True)]
+    _, corrected, taken = formula(network, made)
+    assert taken == pytest.approx(0.8 * whole - 0.01)
+    _, widths = narrowed(network, channels, rng)
+    units = channels.units(widths)
+    assert corrected.of(units) == pytest.approx(0.8 * alone.of(units) - 0.01, rel=1e-5)
+    made.networks = [Network(names[0], 1.3 * sums[0])] * 4  # all alike: there is no line through them
+    assert formula(network, made)[2] == pytest.approx(1.3 * whole)
 
 
 def test_no_layer_that_is_narrower_takes_longer():
