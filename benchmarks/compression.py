@@ -7,7 +7,9 @@ Two small networks are trained on Fashion-MNIST, at 16 x 16, then pruned to 50 %
 rule, in one evaluation; by strategies that make the same decisions, one a layer, in equally many evaluations without
 fine-tuning; and by Torch-Pruning's own pruners, whose share is raised until the network keeps to the same budget. All
 are then fine-tuned alike. Accuracies are of the test images, before and after; bytes are of the weights' file; the
-latency is of one image in onnxruntime on one thread. Rows that the JSON file has already are not run again.
+latency is of one image in onnxruntime on one thread. MobileNetV2 is also pruned by eight channels at a time, to these
+shares of its multiply-adds and of its latency, by a table of its kernels that is made first; what it then takes, as a
+share of the whole one's latency, is timed in turn. Rows that the JSON file has already are not run again.
 """
 
 from __future__ import annotations
@@ -18,8 +20,10 @@ import json
 import os
 import random
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +51,11 @@ SEARCHES: Mapping[str, Mapping[str, Any]] = {
     "tpe": {"name": "tpe"},
     "random shares": {"name": "random"},
 }
+EIGHTS: Mapping[str, Mapping[str, Any]] = {
+    "by eights": {"round_to": 8},
+    "by eights, of the latency": {"round_to": 8, "resource": "latency_ms"},
+}
+BY_EIGHTS = ("l1, reconstructed", "AMC (ddpg)", "tpe")
 PEERS = ("torch-pruning, magnitude l1", "torch-pruning, BN scale", "torch-pruning, Taylor")
 
 
@@ -56,7 +65,7 @@ class Bench:
     def __init__(self, settings: Mapping[str, Any], seed: int, given: argparse.Namespace) -> None:
         from automl.plugins import Registry
 
-        self.registry, self.seed, self.given = Registry(), seed, given
+        self.registry, self.settings, self.seed, self.given = Registry(), settings, seed, given
         self.task = self.registry.build(
             "task", {"name": "fashion_mnist", "root": given.root, "images": given.images, "batch_size": 64}
         )
@@ -86,16 +95,32 @@ class Bench:
         trainer.start(space, self.task)
         return trainer.fit(space.make(lambda name, domain: domain), self.seed)
 
-    def by_rule(self, settings: Mapping[str, Any], budget: float) -> tuple[Any, int]:
+    @cached_property
+    def latencies(self) -> str:
+        """The file of a table of kernels of the network and of those that it can be pruned to, timed here."""
+        from automl.latency_build import build
 
-        space = self.compressed(self.network, {"name": "pruning", "budget": budget, **settings})
+        space = [f"space.{key}={value}" for key, value in self.settings.items() if key != "name"]
+        words = [f"+space={self.settings['name']}", *space, "task=fashion_mnist", f"task.root={self.given.root}"]
+        words += ["+compressor=amc", "compressor.round_to=8", "compressor.budget=null", "compressor.keep=[0.1,1.0]"]
+        file = Path(tempfile.mkdtemp()) / "latencies.json"
+        build([*words, "seed=0"], networks=24).table.write(file)
+        return str(file)
+
+    def bounded(self, budget: float, settings: Mapping[str, Any]) -> dict[str, Any]:
+        table = {"latencies": self.latencies} if settings.get("resource") == "latency_ms" else {}
+        return {"budget": budget, **settings, **table}
+
+    def by_rule(self, rule: Mapping[str, Any], budget: float, settings: Mapping[str, Any]) -> tuple[Any, int]:
+
+        space = self.compressed(self.network, {"name": "pruning", **rule, **self.bounded(budget, settings)})
         return self.finished(space, space.sample(random.Random(0))), 1
 
-    def by_search(self, strategy: Mapping[str, Any], budget: float) -> tuple[Any, int]:
+    def by_search(self, strategy: Mapping[str, Any], budget: float, settings: Mapping[str, Any]) -> tuple[Any, int]:
         from automl.study import Study
 
         more = {"warmup": self.given.trials // 4} if strategy["name"] == "ddpg" else {}
-        space = self.compressed(self.network, {"name": "amc", "budget": budget, "keep": [0.1, 1.0]})
+        space = self.compressed(self.network, {"name": "amc", "keep": [0.1, 1.0], **self.bounded(budget, settings)})
         study = Study(
             space,
             self.registry.build("strategy", {**strategy, **more}),
@@ -164,6 +189,17 @@ class Bench:
 
         return float(score(Deployed.of(copy.deepcopy(network), self.task), self.test, self.task)["accuracy"])
 
+    def share(self, network: Any) -> float:
+        """Return the share of the latency that is left, the whole network and this one being timed in turn."""
+        from automl.deploy import exported
+        from automl.device import Here
+
+        models = {
+            name: exported(copy.deepcopy(one), self.task) for name, one in (("whole", self.network), ("made", network))
+        }
+        taken = Here().quietest(models, self.task.input)
+        return taken["made"] / taken["whole"]
+
     def worth(self, network: Any) -> dict[str, float]:
         from safetensors.torch import save
 
@@ -203,9 +239,7 @@ def main() -> None:
     for seed in given.seeds:
         for network in given.networks:
             wanted = [(network, seed, 1.0, "as it is")]
-            wanted += [
-                (network, seed, budget, name) for budget in given.budgets for name in (*RULES, *SEARCHES, *PEERS)
-            ]
+            wanted += [(network, seed, budget, name) for budget in given.budgets for name in methods(network)]
             if all(one in done for one in wanted):
                 continue
             bench = Bench(NETWORKS[network], seed, given)
@@ -215,13 +249,20 @@ def main() -> None:
     table(rows)
 
 
+def methods(network: str) -> list[str]:
+    eights = [f"{method}, {how}" for how in EIGHTS for method in BY_EIGHTS] if "Mobile" in network else []
+    return [*RULES, *SEARCHES, *PEERS, *eights]
+
+
 def measured(bench: Bench, network: str, seed: int, budget: float, method: str) -> dict[str, Any]:
     began = time.process_time()
     make: Callable[[], tuple[Any, int]] = lambda: (bench.network, 0)  # noqa: E731
-    if method in RULES:
-        make = lambda: bench.by_rule(RULES[method], budget)  # noqa: E731
-    elif method in SEARCHES:
-        make = lambda: bench.by_search(SEARCHES[method], budget)  # noqa: E731
+    how = next((how for how in sorted(EIGHTS, reverse=True) if method.endswith(how)), None)
+    plain, settings = (method, {}) if how is None else (method.removesuffix(f", {how}"), EIGHTS[how])
+    if plain in RULES:
+        make = lambda: bench.by_rule(RULES[plain], budget, settings)  # noqa: E731
+    elif plain in SEARCHES:
+        make = lambda: bench.by_search(SEARCHES[plain], budget, settings)  # noqa: E731
     elif method in PEERS:
         make = lambda: bench.by_torch_pruning(method, budget)  # noqa: E731
     row: dict[str, Any] = {"network": network, "seed": seed, "budget": budget, "method": method}
@@ -233,6 +274,8 @@ def measured(bench: Bench, network: str, seed: int, budget: float, method: str) 
     untuned = bench.accuracy(made)
     after = bench.worth(made if method == "as it is" else bench.tuned(made))
     row |= {"evaluations": evaluations, "seconds": seconds, "untuned": untuned, **after}
+    if how is not None:
+        row["latency_share"] = bench.share(made)
     print(f"{network:<28}{seed} {budget:<6}{method:<38}{row['untuned']:.3f} {row['accuracy']:.3f}", flush=True)
     return row
 
