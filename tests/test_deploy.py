@@ -1,5 +1,6 @@
 """What is shipped does what was trained, in PyTorch and in onnxruntime, or is not shipped."""
 
+import copy
 import json
 import os
 import shutil
@@ -13,7 +14,7 @@ import torch
 from torch import nn
 
 from automl import BadInput
-from automl.deploy import Deployed, check_onnx, export_onnx, load_weights, save_weights
+from automl.deploy import Deployed, _as_onnx, _lean, check_onnx, export_onnx, load_weights, save_weights
 from automl.measure import at_rest
 
 CLASSES = ("cat", "dog", "größe")
@@ -338,6 +339,71 @@ def test_a_network_that_cannot_be_exported_is_refused_in_one_sentence(tmp_path):
     with pytest.raises(BadInput, match=r"^the network cannot be exported to ONNX \(.*\): AUTOML_DEBUG=1 shows where$"):
         export_onnx(deployed(Branching()), tmp_path / "model.onnx", {})
     assert list(tmp_path.iterdir()) == []
+
+
+def operators(model):
+    import onnx
+
+    return [node.op_type for node in onnx.load_from_string(model).graph.node]
+
+
+def test_a_lean_network_does_what_it_did():
+    """Normalisation goes into the weights of convolutions that are met once, and nowhere else."""
+    shared = nn.Conv2d(8, 8, 1)
+    network = nn.Sequential(
+        nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU6(inplace=True)),
+        nn.Sequential(shared, nn.BatchNorm2d(8), nn.ReLU(inplace=True)),
+        nn.Sequential(shared, nn.BatchNorm2d(8)),
+        nn.Sequential(nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8, track_running_stats=False)),
+        nn.Sequential(nn.Conv2d(8, 8, 1, bias=False), nn.ReLU(inplace=True), nn.BatchNorm2d(8, affine=False)),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, len(CLASSES)),
+    )
+    one = deployed(network).eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None:
+            nn.init.normal_(module.running_mean)
+            nn.init.uniform_(module.running_var, 0.5, 2.0)
+    images = torch.rand(2, 1, 8, 8)
+    before = one(images)
+    made = _lean(copy.deepcopy(one))
+    assert torch.allclose(made(images), before, atol=1e-6)
+    kinds = [[type(part) for part in block] for block in made.network[:5]]
+    assert kinds[0] == [nn.Conv2d, nn.Identity, nn.ReLU6]
+    assert kinds[1:] == [[type(part) for part in block] for block in network[1:5]]
+    assert not any(getattr(module, "inplace", False) for module in made.modules())
+    assert network[0][2].inplace
+    assert torch.equal(one(images), before)
+
+
+@pytest.mark.slow
+def test_a_lean_network_is_exported_as_it_was(shipped):
+    network, folder = shipped
+    with at_rest(network), torch.no_grad():
+        assert operators((folder / "model.onnx").read_bytes()) == operators(_as_onnx(network, {}))
+
+
+class InPlace(nn.Module):
+    """Reads a map again that its activation has overwritten."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.activation = nn.Conv2d(1, 4, 3), nn.ReLU(inplace=True)
+        self.last = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, len(CLASSES)))
+
+    def forward(self, images):
+        maps = self.first(images)
+        return self.last(self.activation(maps) + maps)
+
+
+@pytest.mark.slow
+def test_a_network_that_lives_by_changing_its_maps_is_exported_as_it_is(tmp_path):
+    one = deployed(InPlace())
+    with torch.no_grad():
+        assert not torch.allclose(_lean(copy.deepcopy(one))(torch.rand(2, 1, 8, 8)), one(torch.rand(2, 1, 8, 8)))
+    export_onnx(one, tmp_path / "model.onnx", {})
+    check_onnx((tmp_path / "model.onnx").read_bytes(), one.eval())
 
 
 @pytest.mark.slow
