@@ -15,6 +15,7 @@ from annotated_types import Ge
 from automl import config as configs
 from automl import device as devices
 from automl import measuring
+from automl.decisions import Architecture
 from automl.deploy import Deployed, exported
 from automl.errors import BadInput, TrialFailed, printable
 from automl.kernel_files import Files
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 LEAST = 8  # networks
 _HELD = 4  # one of so many networks is held out
+_SIBLINGS = 4  # besides a network that is drawn, others that are made of the same one
 _TRIES = 50  # to draw a network that is new, for each
 
 
@@ -87,8 +89,9 @@ def build(
 
     So many different networks are drawn by the seed, of which one in four is held out. Their kernels are timed alone,
     and the networks, put together from the kernels, whole: exporting each would take many times as long. One is
-    exported as it would be shipped, too, and compared. What goes on is told by ``say``, a line each. Raises BadInput
-    for what does not fit.
+    exported as it would be shipped, too, and compared. Where networks are made of others, these are among them, and a
+    few more are made of each whose kernels are timed: so all are known at several widths. What goes on is told by
+    ``say``, a line each. Raises BadInput for what does not fit.
     """
     if networks < LEAST:
         raise BadInput(f"--networks {networks} is too few to fit and to judge by: give at least {LEAST}")
@@ -101,8 +104,9 @@ def build(
     space, task, settings = measuring.described(words, values, registry, image, classes, seed)
     space.check(task)
     say(f"{networks} networks are drawn")
-    drawn, last = _drawn(space, task, networks, device.batch, seed)
-    known: dict[str, Kernel] = {one.kernel.name: one.kernel for placed in drawn for one in placed}
+    cutter = _Cutter(space, task, device.batch, seed)
+    drawn, last = cutter.draw(networks)
+    known = cutter.kernels
     say(f"{len(known)} kernels and one network are exported")
     files = Files()
     files.add(list(known.values()))
@@ -133,44 +137,64 @@ def nothing() -> bytes:
     return data
 
 
-def _drawn(space: Space[Any], task: Any, networks: int, batch: int, seed: int) -> tuple[list[list[Placed]], Module]:
-    """Draw networks that differ in their kernels, and return them cut, with the last as it is.
+class _Cutter:
+    """Draws networks of a space and cuts them into kernels, all of which it keeps by name."""
 
-    Those that others are made of are among them. Raises BadInput where the space has not so many.
-    """
-    found: list[list[Placed]] = []
-    seen: set[Any] = set()
-    for owner, architecture in islice(_architectures(space, random.Random(seed)), _TRIES * networks):
-        if architecture in seen:
-            continue
-        seen.add(architecture)
+    def __init__(self, space: Space[Any], task: Any, batch: int, seed: int) -> None:
+        self.kernels: dict[str, Kernel] = {}
+        self._space, self._task, self._batch, self._seed = space, task, batch, seed
+        self._rng = random.Random(seed)
+        self._seen: set[Any] = set()
+
+    def draw(self, networks: int) -> tuple[list[list[Placed]], Module]:
+        """Draw so many that differ in their kernels, and return them cut, with the last as it is.
+
+        Those that others are made of are among them, and of what else is made of these the kernels are kept. Raises
+        BadInput where the space has not so many.
+        """
+        found: list[list[Placed]] = []
+        for owner, architecture in islice(self._architectures(), _TRIES * networks):
+            made = self._cut(owner, architecture)
+            if made is None:
+                continue
+            network, placed = made
+            form = frozenset(counts(placed).items())
+            if not placed or form in self._seen:
+                continue
+            self._seen.add(form)
+            found.append(placed)
+            if owner is not self._space:
+                for _ in range(_SIBLINGS):
+                    self._cut(self._space, self._space.complete(architecture.values, self._rng))
+            if len(found) == networks:
+                return found, network
+        raise BadInput(
+            f"this space has only {len(found)} networks of different kernels, or hardly more, and --networks asks for "
+            f"{networks}: "
+            + (f"give --networks {len(found)}" if len(found) >= LEAST else "automl measure times each of them")
+        )
+
+    def _architectures(self) -> Iterator[Origin]:
+        """Draw architectures without end, each after that which its network is made of, where it is made of another."""
+        while True:
+            architecture = self._space.sample(self._rng)
+            origin = self._space.origin(architecture.blueprint)
+            if origin is not None:
+                yield origin
+            yield Origin(self._space, architecture)
+
+    def _cut(self, owner: Space[Any], architecture: Architecture) -> tuple[Module, list[Placed]] | None:
+        """Build and cut a network; None where it was met before, or cannot be built, as candidates may not be."""
+        if architecture in self._seen:
+            return None
+        self._seen.add(architecture)
         try:
-            network = measuring.built(owner, architecture, task, seed)
-            placed = cut(Deployed.of(network, task), task.input, batch)
+            network = measuring.built(owner, architecture, self._task, self._seed)
+            placed = cut(Deployed.of(network, self._task), self._task.input, self._batch)
         except (BadInput, TrialFailed):
-            continue  # a candidate of this space may be one that cannot be built
-        form = frozenset(counts(placed).items())
-        if not placed or form in seen:
-            continue
-        seen.add(form)
-        found.append(placed)
-        if len(found) == networks:
-            return found, network
-    raise BadInput(
-        f"this space has only {len(found)} networks of different kernels, or hardly more, and --networks asks for "
-        f"{networks}: "
-        + (f"give --networks {len(found)}" if len(found) >= LEAST else "automl measure times each of them")
-    )
-
-
-def _architectures(space: Space[Any], rng: random.Random) -> Iterator[Origin]:
-    """Draw architectures without end, each after the one that its network is made of, where it is made of another."""
-    while True:
-        architecture = space.sample(rng)
-        origin = space.origin(architecture.blueprint)
-        if origin is not None:
-            yield origin
-        yield Origin(space, architecture)
+            return None
+        self.kernels |= {one.kernel.name: one.kernel for one in placed}
+        return network, placed
 
 
 def _judged(table: Table, multiply_adds: dict[str, int], shipped: float) -> Built:

@@ -29,6 +29,7 @@ from automl_tasks.synthetic import Synthetic
 
 IMAGE = (3, 8, 8)
 TASK = SimpleNamespace(input=IMAGE, mean=[0.5] * 3, std=[0.5] * 3, classes=["a", "b"], outputs=2)
+PRUNED = {"name": "vgg_cifar", "width": 0.125}
 SPACE = Chain(stages=1, depth=2, channels=4, operations=("sep3x3", "skip"))
 
 
@@ -367,6 +368,25 @@ def test_a_table_that_nothing_asks_for_is_refused(tmp_path):
 
 
 # building
+
+
+def test_networks_are_drawn_with_those_that_they_are_made_of():
+    from automl.plugins import Registry
+
+    settings = {"name": "pruning", "across": "layers", "budget": None, "round_to": 2, "recalibrate": 0}
+    compressor = {**settings, "keep": [0.2, 1.0]}
+    space = Registry().build("space", {"name": "compressed", "space": PRUNED, "compressor": compressor})
+    task = Synthetic(count=40, size=8, channels=3, labels=2)
+    task.prepare(0)
+    space.check(task)
+    origin = space.origin(space.sample(random.Random(0)).blueprint)
+    whole = counts(cut(Deployed.of(origin.space.build(origin.architecture.blueprint, task), task), task.input))
+    cutter = latency_build._Cutter(space, task, 1, 0)
+    drawn, _ = cutter.draw(8)
+    assert sum(counts(placed) == whole for placed in drawn) == 1
+    own = {one.kernel.name for placed in drawn for one in placed}
+    assert own < cutter.kernels.keys()  # and those of networks that are not timed whole
+    assert {kernel.name for kernel in cutter.kernels.values()} == cutter.kernels.keys()
 
 
 @pytest.mark.slow  # exports two networks and all kernels
