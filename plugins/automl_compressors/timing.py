@@ -128,8 +128,8 @@ class Timing:
         if timed is None or not like.any():
             raise self._refusal(kernel, "no kernel like")
         points = timed.numbers[like][:, [places[0] for places in kernel.places]].astype(float)
-        if len(np.unique(points, axis=0)) <= len(kernel.widths):
-            raise self._refusal(kernel, "too few widths of")
+        if kernel.widths and len(np.unique(points, axis=0)) == 1:  # of two, what lies between is never less nor more
+            raise self._refusal(kernel, "one width alone of")
         terms = _terms(len(kernel.widths))
         features = np.stack([points[:, list(term)].prod(axis=1) for term in terms], axis=1)
         scale = features.max(axis=0)

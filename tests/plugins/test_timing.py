@@ -216,7 +216,7 @@ def test_tables_that_do_not_fit_are_refused(written, tmp_path):
     with pytest.raises(BadInput, match="is of images of 3x8x8, and here they are 3x16x16: make another"):
         compressed(network, Pruning(**settings))
     written(network, networks=0)
-    with pytest.raises(BadInput, match=r"has too few widths of 'convolution: .* of 1x3x16x16': make a table of this"):
+    with pytest.raises(BadInput, match=r"has one width alone of 'convolution: .* of 1x3x16x16': make a table of"):
         compressed(network, Pruning(**settings))
     written(nn.Sequential(nn.Conv2d(3, 8, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)))
     with pytest.raises(BadInput, match=r"has no kernel like 'convolution: .*': make a table of this space and compre"):
