@@ -79,7 +79,8 @@ class Compressor(ABC, Generic[Plan]):
 
         Without a training, weights are of no worth: only the shape counts. Equal plan, weights and seed give an equal
         network, bit for bit on the CPU. Where the form has ``kept``, the share in (0, 1] of each layer that was kept,
-        by name and in the order of the network, the summary and the report of a run show it.
+        by name and in the order of the network, the summary and the report of a run show it; and beside it ``alike``,
+        where the form has that too: the shares of a plan as costly that treats all layers alike.
         """
 
     @abstractmethod

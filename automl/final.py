@@ -110,8 +110,9 @@ class Final:
             places = {folder: (deployed, found["model"]), folder / "before": (before, found["before"]["model"])}
             with interruptible:
                 _compare(places, self.task, self.device)
-            if kept := (form or {}).get("compressed", {}).get("kept"):
-                found["compression"] = {"kept": dict(kept)}
+            compressed = (form or {}).get("compressed", {})
+            if shares := {key: dict(compressed[key]) for key in ("kept", "alike") if compressed.get(key)}:
+                found["compression"] = shares
         write_text(folder / "MODEL_CARD.md", self._card(folder, found))
         return found
 

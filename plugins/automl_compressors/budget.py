@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from automl import BadInput
 
+WidthsAt = Callable[[float], Mapping[str, int]]  # of a share of all
 Cost = Callable[[Mapping[str, int]], float]  # of the units kept of each group; of those not named, all
 
 
@@ -55,18 +56,23 @@ class Budget:
                 high = middle - 1
         return widths[low]
 
-    def alike(self, widths_at: Callable[[float], Mapping[str, int]]) -> Mapping[str, int]:
-        """Return the widths of the largest share, found by halving, that keep to the budget."""
-        low, high = 0.0, 1.0
-        if self.cost(widths_at(high)) <= self.most:
-            return widths_at(high)
-        for _ in range(40):
-            middle = (low + high) / 2
-            if self.cost(widths_at(middle)) <= self.most:
-                low = middle
-            else:
-                high = middle
-        return widths_at(low)
+    def alike(self, widths_at: WidthsAt) -> Mapping[str, int]:
+        """Return the widths of the largest share that keep to the budget."""
+        return alike(self.cost, self.most, widths_at)
+
+
+def alike(cost: Cost, most: float, widths_at: WidthsAt) -> Mapping[str, int]:
+    """Return the widths of the largest share of all, found by halving, that cost at most so much; else the least."""
+    low, high = 0.0, 1.0
+    if cost(widths_at(high)) <= most:
+        return widths_at(high)
+    for _ in range(40):
+        middle = (low + high) / 2
+        if cost(widths_at(middle)) <= most:
+            low = middle
+        else:
+            high = middle
+    return widths_at(low)
 
 
 def _above(share: float) -> str:

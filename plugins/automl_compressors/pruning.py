@@ -14,7 +14,7 @@ from annotated_types import Ge, Gt, Le, MinLen
 from automl import BadInput, Choose, Compressor, Real, Task, Training
 from automl.errors import near_miss, printable
 from automl.files import digest
-from automl_compressors.budget import Budget, Cost, Steps
+from automl_compressors.budget import Budget, Cost, Steps, alike
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -45,6 +45,11 @@ class Studied:
     def at(self, share: float) -> dict[str, int]:
         """Return the widths of that share of every group."""
         return {name: steps.at(share) for name, steps in self.steps.items()}
+
+    def shares(self, widths: Mapping[str, int]) -> dict[str, float]:
+        """Return the share of its units that each group has at these widths; of those not named, all."""
+        groups = self.channels.groups
+        return {name: widths.get(name, group.units) / group.units for name, group in groups.items()}
 
     @cached_property
     def features(self) -> dict[str, tuple[float, ...]]:
@@ -273,9 +278,10 @@ class Pruning(Compressor[Plan]):
         elif training is not None and self.recalibrate:
             training.recalibrate(smaller, self.recalibrate)
         widths = {name: len(units) for name, units in kept.items()}
-        groups = studied.channels.groups
-        shares = {name: widths.get(name, group.units) / group.units for name, group in groups.items()}
-        return smaller, {"input": list(studied.input), "widths": widths, "kept": shares}
+        form = {"input": list(studied.input), "widths": widths, "kept": studied.shares(widths)}
+        if self.across != "uniform":
+            form["alike"] = studied.shares(alike(studied.cost, studied.cost(widths), studied.at))
+        return smaller, form
 
     def _chosen(self, network: Module, studied: Studied, plan: Plan, training: Training | None) -> Kept:
         """Return the units of each group that stay."""

@@ -49,13 +49,14 @@ class Shrinking:
     compressor: str | None
     tables: list[Table]
     kept: Markup | None
-    layers: list[tuple[Markup, str]]  # those that are drawn, and the share kept of each
+    layers: list[tuple[Markup, str, str]]  # those that are drawn, the share kept of each, and that where all are alike
+    alike: bool  # whether such shares are known
     count: int  # of all layers
 
 
 def shrinking(sheet: Sheet, heading: Sheet) -> Shrinking | None:
     """Return what is to be shown by a summary and the heading of its journal; None where nothing was made smaller."""
-    shares = _shares(sheet)
+    shares, alike = _shares(sheet, "kept"), _shares(sheet, "alike")
     drawn = dict(steps.thin(list(shares.items()), LAYERS))
     tables = [table for table in (_compressed(sheet), _tuned(sheet)) if table is not None]
     if not tables and not drawn:
@@ -65,8 +66,12 @@ def shrinking(sheet: Sheet, heading: Sheet) -> Shrinking | None:
         space=made.text("space"),
         compressor=made.text("compressor"),
         tables=tables,
-        kept=_bars(drawn, shares) if drawn else None,
-        layers=[(shown(name, 200), f"{share:.3g}") for name, share in drawn.items()],
+        kept=_bars(drawn, shares, alike) if drawn else None,
+        layers=[
+            (shown(name, 200), f"{share:.3g}", f"{alike[name]:.3g}" if name in alike else _NONE)
+            for name, share in drawn.items()
+        ],
+        alike=any(name in alike for name in drawn),
         count=len(shares),
     )
 
@@ -156,15 +161,18 @@ def _quotient(number: float | None, by: float | None) -> float | None:
     return quotient if isfinite(quotient) else None
 
 
-def _shares(sheet: Sheet) -> dict[str, float]:
-    """Return the share of each layer that was kept, in the order of the network."""
-    kept = sheet.mapping("compression", "kept")
+def _shares(sheet: Sheet, key: str) -> dict[str, float]:
+    """Return the share of each layer that was kept, or would be, in the order of the network."""
+    kept = sheet.mapping("compression", key)
     numbers = {name: Sheet(kept).number(name) for name in kept}
     return {name: share for name, share in numbers.items() if share is not None and 0 < share <= 1}
 
 
-def _bars(shares: Mapping[str, float], whole: Mapping[str, float]) -> Markup:
-    """Return a bar for each of these layers of all, by the share kept of it; names where there is room."""
+def _bars(shares: Mapping[str, float], whole: Mapping[str, float], alike: Mapping[str, float]) -> Markup:
+    """Return a bar for each of these layers of all, by the share kept of it; names where there is room.
+
+    A line across is the share of it that a plan keeps which treats all alike.
+    """
     height = 250
     foot, right = height - BOTTOM, WIDTH - RIGHT
     y = Scale(0.0, 1.0, foot, TOP)
@@ -178,6 +186,9 @@ def _bars(shares: Mapping[str, float], whole: Mapping[str, float]) -> Markup:
         middle, top = LEFT + (place + 0.5) * slot, y(share)
         bar = f"M{middle - wide / 2:.1f} {foot}V{top:.1f}h{wide:.1f}V{foot}z"
         parts.append(path("share strong" if share < 1 else "share", bar, f"{name}: {share:.3g}"))
+        if name in alike:
+            line = f"M{middle - slot / 2:.1f} {y(alike[name]):.1f}h{slot:.1f}"
+            parts.append(path("alike", line, f"{name}: {alike[name]:.3g} where all are alike"))
         if len(shares) <= _NUMBERED:
             parts.append(text("tick middle", middle, top - 5, f"{share:.2f}"))
         half = _LETTER * min(len(name), _LONGEST) / 2

@@ -49,6 +49,22 @@ def test_no_network_exceeds_the_budget_by_exact_recount(make, resource, budget, 
             assert count(channels.prune(network, kept)) == channels.cost(widths, resource)
 
 
+def test_the_form_has_the_plan_as_costly_that_treats_all_layers_alike():
+    network = residual()
+    space = compressed(network, budget=0.5, recalibrate=0)
+    found = space.finish(copy.deepcopy(network), space.sample(random.Random(0)).blueprint, Lending(task()))
+    form, channels = found.automl_form["compressed"], Channels.of(network, IMAGE)
+    units = {name: group.units for name, group in channels.groups.items()}
+
+    def cost(shares):
+        return channels.cost({name: round(share * units[name]) for name, share in shares.items()}, "multiply_adds")
+
+    assert cost(form["alike"]) <= cost(form["kept"])
+    wider = {name: min(1.0, share + 1.01 / units[name]) for name, share in form["alike"].items()}
+    assert cost(wider) > cost(form["kept"])
+    assert max(form["alike"].values()) - min(form["alike"].values()) < max(1 / one for one in units.values())
+
+
 def test_where_there_is_room_a_decision_stands():
     space = compressed(plain(), budget=0.9)
     wide = space.make(lambda name, domain: domain.fit(0.5))

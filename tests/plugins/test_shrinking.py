@@ -157,6 +157,20 @@ def test_the_share_kept_of_each_layer_is_drawn_in_order(tmp_path):
         assert f'<tr><th scope="row">{name}</th><td>{share:.3g}</td></tr>' in text
 
 
+def test_beside_it_stands_what_a_plan_keeps_that_treats_all_alike(tmp_path):
+    alike = dict.fromkeys(KEPT, 0.6) | {"stranger": 0.5, list(KEPT)[-1]: 2.0}
+    text = compressed(tmp_path, compression={"kept": KEPT, "alike": alike})
+    known = list(KEPT)[:-1]
+    lines = re.findall(r'<path class="alike" d="M[\d.]+ ([\d.]+)h[\d.]+"[^>]*><title>([^<]*)</title>', text)
+    assert [title for _, title in lines] == [f"{name}: 0.6 where all are alike" for name in known]
+    foot, top = map(float, re.search(r'<path class="share" d="M[\d.]+ (\d+)V([\d.]+)h', text).groups())  # of all
+    assert [float(place) for place, _ in lines] == pytest.approx([foot - 0.6 * (foot - top)] * len(known), abs=0.1)
+    assert "The lines are what each would keep in a network as costly whose layers are all treated alike." in text
+    for name in known:
+        assert f'<tr><th scope="row">{name}</th><td>{KEPT[name]:.3g}</td><td>0.6</td></tr>' in text
+    assert "all treated alike" not in compressed(tmp_path, compression={"kept": KEPT, "alike": {"stranger": 0.5}})
+
+
 @pytest.mark.parametrize("count", [1, 2, 24, 25, 200, 1_000])
 def test_many_layers_are_thinned_and_no_name_lies_on_another(count):
     kept = {f"stages.{place}.block.convolution": (place % 8 + 1) / 8 for place in range(count)}
@@ -198,6 +212,7 @@ STRANGE = [
     {"before": {"test": {"accuracy": -(10**308)}}, "test": {"accuracy": 10**308}},
     {"compression": {"kept": ["stem"]}},
     {"compression": {"kept": {"a": 0, "b": 1.5, "c": "half", "d": True, "e": None, "f": 10**400}}},
+    {"compression": {"alike": {"a": 0.5}}},
     {"compression": 7},
 ]
 
@@ -264,7 +279,7 @@ class Narrower(Compressor):
         smaller = self.rebuild(network, {"width": plan})
         for name, tensor in smaller.state_dict().items():
             tensor.copy_(network.state_dict()[name][tuple(slice(size) for size in tensor.shape)])
-        form = {"width": plan, "kept": {"hidden": plan / 8, "output": 1.0}}
+        form = {"width": plan, "kept": {"hidden": plan / 8, "output": 1.0}, "alike": {"hidden": 0.75}}
         return smaller, form if self.tells else {"width": plan}
 
     def rebuild(self, network, form):
@@ -369,7 +384,7 @@ def test_both_are_timed_in_turn_and_the_quietest_round_of_each_counts(tmp_path, 
 
 
 def test_the_summary_has_the_shares_that_the_form_tells(made_smaller, tmp_path, monkeypatch):
-    assert made_smaller[1]["compression"] == {"kept": {"hidden": 0.5, "output": 1.0}}
+    assert made_smaller[1]["compression"] == {"kept": {"hidden": 0.5, "output": 1.0}, "alike": {"hidden": 0.75}}
     monkeypatch.setattr(Narrower, "tells", False)
     assert "compression" not in made(tmp_path, Compressed(Dense(), Narrower()))
 
