@@ -80,9 +80,10 @@ def compress(
     """Make a trained network smaller and return it with what it was and is worth.
 
     ``model`` takes normalised images, N x channels x height x width, and returns logits; it is left as it is. ``limit``
-    is the share of multiply-adds that may be left, as "0.5x"; None where the compressor needs none. ``settings`` are
-    the compressor's. The strategy makes its decisions in so many ``trials``, judged by validation images without
-    fine-tuning; the best is then fine-tuned for ``tuning`` epochs on the training images and tested once.
+    is the share of multiply-adds, or of the compressor's ``resource``, that may be left, as "0.5x"; None where it needs
+    none. ``settings`` are the compressor's. The strategy makes its decisions in so many ``trials``, judged by
+    validation images without fine-tuning; the best is then fine-tuned for ``tuning`` epochs on the training images and
+    tested once.
 
     Raises BadInput for what does not fit, SearchFailed where nothing was found.
     """

@@ -29,9 +29,14 @@ class Budget:
         smallest = self.cost(self.least)
         if smallest > self.most:
             least = smallest / self.whole
+            what = f"compressor.budget={self.share:.4g} of the {self.what} cannot be met: the narrowest network"
+            if least >= 1:
+                raise BadInput(
+                    f"{what} that the settings allow has no fewer than the whole one; round to more by "
+                    "compressor.round_to, for a device may be quicker with some widths than with less"
+                )
             raise BadInput(
-                f"compressor.budget={self.share:.4g} of the {self.what} cannot be met: the narrowest network "
-                f"that the settings allow has {least:.4g} of them; give compressor.budget="
+                f"{what} that the settings allow has {least:.4g} of them; give compressor.budget="
                 f"{_above(least)}, or keep less by compressor.keep, or round to less by compressor.round_to"
             )
 

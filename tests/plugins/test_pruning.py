@@ -320,6 +320,12 @@ def test_the_widest_is_the_widest_that_leaves_the_others_room():
     assert budget.widest("b", {"a": 9}, [2, 4, 6, 8, 10]) == 4
 
 
+def test_a_network_that_is_slower_the_narrower_it_is_is_refused():
+    with pytest.raises(BadInput, match=r"the narrowest network that the settings allow has no fewer than the whole"):
+        Budget(lambda widths: 9.0 if widths else 8.0, 8.0, 0.9, {"a": 1}, "milliseconds")
+    assert Budget(lambda widths: 9.0 if widths else 8.0, 8.0, 1.0, {"a": 1}, "milliseconds").most == float("inf")
+
+
 def test_compressors_are_told_apart_by_their_settings():
     assert isinstance(Pruning(), Compressor)
     assert Pruning() == Pruning("l1")
