@@ -127,14 +127,17 @@ def as_onnx(deployed: Deployed, metadata: Mapping[str, str], images: np.ndarray[
     list) and the input (a JSON list) are in the file's metadata, with what else is given.
     """
     facts = {"classes": json.dumps(deployed.classes), "input": json.dumps(deployed.input), **metadata}
+
+    def checked(network: Deployed) -> bytes:
+        model = _as_onnx(network, facts)
+        check_onnx(model, deployed, images)
+        return model
+
     with at_rest(deployed), torch.no_grad():
         try:
-            model = _as_onnx(_lean(copy.deepcopy(deployed)), facts)
-            check_onnx(model, deployed, images)
+            return checked(_lean(copy.deepcopy(deployed)))
         except Exception:  # whatever it is, the network as it is decides
-            model = _as_onnx(deployed, facts)
-            check_onnx(model, deployed, images)
-    return model
+            return checked(deployed)
 
 
 def _lean(network: Deployed) -> Deployed:

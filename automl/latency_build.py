@@ -29,7 +29,6 @@ from automl.space import Origin, Space
 if TYPE_CHECKING:
     from torch.nn import Module
 
-
 LEAST = 8  # networks
 _HELD = 4  # one of so many networks is held out
 _SIBLINGS = 4  # besides a network that is drawn, others that are made of the same one

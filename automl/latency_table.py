@@ -77,9 +77,13 @@ class Table:
                     f"{printable(str(identity[key]))}: choose that device (device=, device.KEY=), or make a table of "
                     f"this one by {_HOW}"
                 )
+        self.refuse_other_images(image, what, f"make one by {_HOW}")
+
+    def refuse_other_images(self, image: Image, what: str, remedy: str) -> None:
+        """Raise BadInput where it is of other images; ``remedy`` says what to do then."""
         if self.image is not None and tuple(self.image) != tuple(image):
             shapes = ["x".join(map(str, shape)) for shape in (self.image, image)]
-            raise BadInput(f"{what} is of images of {shapes[0]}, and here they are {shapes[1]}: make one by {_HOW}")
+            raise BadInput(f"{what} is of images of {shapes[0]}, and here they are {shapes[1]}: {remedy}")
 
     def write(self, path: Path) -> None:
         """Write it as JSON, whole or not at all."""

@@ -55,7 +55,11 @@ EIGHTS: Mapping[str, Mapping[str, Any]] = {
     "by eights": {"round_to": 8},
     "by eights, of the latency": {"round_to": 8, "resource": "latency_ms"},
 }
-BY_EIGHTS = ("l1, reconstructed", "AMC (ddpg)", "tpe")
+BY_EIGHTS = {  # the method and the settings, by what it is then called
+    f"{method}, {how}": (method, settings)
+    for how, settings in EIGHTS.items()
+    for method in ("l1, reconstructed", "AMC (ddpg)", "tpe")
+}
 PEERS = ("torch-pruning, magnitude l1", "torch-pruning, BN scale", "torch-pruning, Taylor")
 
 
@@ -112,7 +116,6 @@ class Bench:
         return {"budget": budget, **settings, **table}
 
     def by_rule(self, rule: Mapping[str, Any], budget: float, settings: Mapping[str, Any]) -> tuple[Any, int]:
-
         space = self.compressed(self.network, {"name": "pruning", **rule, **self.bounded(budget, settings)})
         return self.finished(space, space.sample(random.Random(0))), 1
 
@@ -194,9 +197,7 @@ class Bench:
         from automl.deploy import exported
         from automl.device import Here
 
-        models = {
-            name: exported(copy.deepcopy(one), self.task) for name, one in (("whole", self.network), ("made", network))
-        }
+        models = {"whole": exported(self.network, self.task), "made": exported(network, self.task)}
         taken = Here().quietest(models, self.task.input)
         return taken["made"] / taken["whole"]
 
@@ -250,15 +251,13 @@ def main() -> None:
 
 
 def methods(network: str) -> list[str]:
-    eights = [f"{method}, {how}" for how in EIGHTS for method in BY_EIGHTS] if "Mobile" in network else []
-    return [*RULES, *SEARCHES, *PEERS, *eights]
+    return [*RULES, *SEARCHES, *PEERS, *(BY_EIGHTS if "Mobile" in network else ())]
 
 
 def measured(bench: Bench, network: str, seed: int, budget: float, method: str) -> dict[str, Any]:
     began = time.process_time()
     make: Callable[[], tuple[Any, int]] = lambda: (bench.network, 0)  # noqa: E731
-    how = next((how for how in sorted(EIGHTS, reverse=True) if method.endswith(how)), None)
-    plain, settings = (method, {}) if how is None else (method.removesuffix(f", {how}"), EIGHTS[how])
+    plain, settings = BY_EIGHTS.get(method, (method, {}))
     if plain in RULES:
         make = lambda: bench.by_rule(RULES[plain], budget, settings)  # noqa: E731
     elif plain in SEARCHES:
@@ -274,7 +273,7 @@ def measured(bench: Bench, network: str, seed: int, budget: float, method: str) 
     untuned = bench.accuracy(made)
     after = bench.worth(made if method == "as it is" else bench.tuned(made))
     row |= {"evaluations": evaluations, "seconds": seconds, "untuned": untuned, **after}
-    if how is not None:
+    if method in BY_EIGHTS:
         row["latency_share"] = bench.share(made)
     print(f"{network:<28}{seed} {budget:<6}{method:<38}{row['untuned']:.3f} {row['accuracy']:.3f}", flush=True)
     return row

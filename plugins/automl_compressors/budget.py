@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from automl import BadInput
 
+TABLE = "automl latency build --out FILE +space=NAME +compressor=NAME compressor.budget=null"  # makes one for budgets
 WidthsAt = Callable[[float], Mapping[str, int]]  # of a share of all
 Cost = Callable[[Mapping[str, int]], float]  # of the units kept of each group; of those not named, all
 
@@ -96,6 +99,10 @@ class Steps:
 
     def all(self) -> list[int]:
         """Return them, rising: at least one unit, and at least ``least`` of all."""
+        return list(self._all)
+
+    @cached_property
+    def _all(self) -> list[int]:
         each = -(-self.round_to // self.size)
         floor = max(1, min(self.units, int(self.least * self.units)))
         inner = [width for width in range(each, self.units, each) if width >= floor]
@@ -103,6 +110,4 @@ class Steps:
 
     def at(self, share: float) -> int:
         """Return the largest that is at most that share of all units, or the smallest there is."""
-        found = self.all()
-        fitting = [width for width in found if width <= share * self.units + 1e-9]
-        return fitting[-1] if fitting else found[0]
+        return self._all[max(0, bisect_right(self._all, share * self.units + 1e-9) - 1)]

@@ -14,7 +14,7 @@ from annotated_types import Ge, Gt, Le, MinLen
 from automl import BadInput, Choose, Compressor, Real, Task, Training
 from automl.errors import near_miss, printable
 from automl.files import digest
-from automl_compressors.budget import Budget, Cost, Steps, alike
+from automl_compressors.budget import TABLE, Budget, Cost, Steps, alike
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -25,10 +25,6 @@ if TYPE_CHECKING:
 
 Share = Annotated[float, Gt(0), Le(1)]
 Criterion = Literal["l1", "l2", "bn_scale", "taylor", "taylor_weight", "random"]
-_TABLE = (
-    "automl latency build --out FILE +space=NAME +compressor=NAME compressor.budget=null makes one of the space's "
-    "networks"
-)
 Widths = tuple[tuple[str, int], ...]  # the units kept of each group, in the order of the network
 
 
@@ -161,7 +157,8 @@ class Pruning(Compressor[Plan]):
             )
         if self.resource == "latency_ms" and self.latencies is None:
             raise BadInput(
-                f"compressor.resource=latency_ms needs a table of the device: give compressor.latencies=FILE; {_TABLE}"
+                "compressor.resource=latency_ms needs a table of the device: give compressor.latencies=FILE; "
+                f"{TABLE} makes one of the space's networks"
             )
         if self.resource != "latency_ms" and self.latencies is not None:
             raise BadInput(

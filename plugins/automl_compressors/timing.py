@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -15,15 +15,16 @@ from automl import BadInput, Task
 from automl.deploy import Deployed
 from automl.errors import printable
 from automl.kernels import cut
-from automl.latency_model import CALL
+from automl.latency_model import CALL, Model
 from automl_compressors import surgery
+from automl_compressors.budget import TABLE
 from automl_compressors.costs import Cost, Width
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch.nn import Module
 
-    from automl.latency_table import Table
+    from automl.latency_table import Network, Table
     from automl_compressors.channels import Channels
 
     Numbers = NDArray[np.int64]
@@ -55,12 +56,9 @@ class Timing:
 
     def __init__(self, table: Table, what: str) -> None:
         """``what`` says where the table was named."""
-        self._what = what
-        self._image = table.image
-        self._batch = 1 if table.identity is None else int(table.identity["batch"])
-        self._operations = table.operations
-        self._call = table.operations.get(CALL, 0.0)
-        self._slope, self._start = _line(table)
+        self._table, self._what = table, what
+        self._alone = Model(table.operations, (), ())  # which sums, and corrects nothing
+        self._slope, self._start = _line(self._alone, table.networks)
         rows: dict[str, list[tuple[list[int], float]]] = {}
         for name, milliseconds in table.operations.items():
             form, numbers = _apart(name)
@@ -77,9 +75,7 @@ class Timing:
         widths, for runtimes prefer some. Raises BadInput where the table is of other images, or lacks kernels like
         those of the network.
         """
-        if self._image is not None and tuple(self._image) != tuple(task.input):
-            shapes = ["x".join(map(str, shape)) for shape in (self._image, task.input)]
-            raise BadInput(f"{self._what} is of images of {shapes[0]}, and here they are {shapes[1]}: make another")
+        self._table.refuse_other_images(task.input, self._what, "make another")
         network = surgery.weighty(network)  # to run it costs less than to work out what each operation would give
         names = self._names(network, task)
         whole = [_apart(name) for name in names]
@@ -98,18 +94,20 @@ class Timing:
             ]
         units = {index: channels.groups[order[index]].units for index in changes}
         cost = Cost(float)
-        cost.add(self._corrected(self._call))
+        cost.add(self._corrected(self._table.operations.get(CALL, 0.0)))
         known: dict[Any, Sequence[tuple[float, Term]]] = {}
         for place, (form, numbers) in enumerate(whole):
             slopes = np.array([changes[index][place] for index in changes]).reshape(len(changes), -1)
-            kernel = _Kernel.of(form, np.array(numbers, np.int64), slopes, list(changes), units)
+            kernel = _Kernel.of(form, np.array(numbers, np.int64), slopes, units)
             if kernel.key not in known:
                 known[kernel.key] = self._fitted(kernel)
             for times, term in known[kernel.key]:
                 cost.add(self._slope * times, *(kernel.widths[width] for width in term))
         cost.close(len(order))
-        taken = self._call + math.fsum(self._operations.get(name, math.nan) for name in names)
-        return cost, cost.of(channels.units({})) if math.isnan(taken) else self._corrected(taken)
+        try:
+            return cost, self._corrected(self._alone.sum(Counter(names)))
+        except KeyError:
+            return cost, cost.of(channels.units({}))
 
     def _corrected(self, alone: float) -> float:
         """Return what a network takes whose kernels alone sum to so much."""
@@ -117,7 +115,8 @@ class Timing:
 
     def _names(self, network: Module, task: Task) -> list[str]:
         """Return the names of the kernels of a network, as it would be shipped, in their order."""
-        return [one.kernel.name for one in cut(Deployed.of(network, task), task.input, self._batch)]
+        batch = 1 if self._table.identity is None else int(self._table.identity["batch"])
+        return [one.kernel.name for one in cut(Deployed.of(network, task), task.input, batch)]
 
     def _fitted(self, kernel: _Kernel) -> list[tuple[float, Term]]:
         """Return the terms whose sum a kernel takes, of its widths by their numbers."""
@@ -139,7 +138,7 @@ class Timing:
     def _refusal(self, kernel: _Kernel, lacks: str) -> BadInput:
         return BadInput(
             f"{self._what} has {lacks} {printable(kernel.name)!r}: make a table of this space and compressor, "
-            "automl latency build --out FILE +space=NAME +compressor=NAME compressor.budget=null, of more --networks"
+            f"{TABLE}, of more --networks"
         )
 
 
@@ -153,16 +152,14 @@ class _Kernel:
     places: Sequence[Sequence[int]]
 
     @classmethod
-    def of(
-        cls, form: str, numbers: Numbers, slopes: Numbers, groups: Sequence[int], units: Mapping[int, int]
-    ) -> _Kernel:
-        """``slopes`` are what a unit of each group adds to each number."""
+    def of(cls, form: str, numbers: Numbers, slopes: Numbers, units: Mapping[int, int]) -> _Kernel:
+        """``slopes`` are what a unit of each group adds to each number; ``units`` those that each group has."""
         places: dict[tuple[int, ...], list[int]] = {}
         for place in np.flatnonzero(slopes.any(axis=0)):
             places.setdefault((int(numbers[place]), *slopes[:, place].tolist()), []).append(int(place))
         widths = []
         for number, *column in places:
-            added = {group: each for group, each in zip(groups, column, strict=True) if each}
+            added = {group: each for group, each in zip(units, column, strict=True) if each}
             widths.append(Width(number - sum(each * units[group] for group, each in added.items()), added))
         return cls(form, numbers, widths, list(places.values()))
 
@@ -188,13 +185,12 @@ class _Kernel:
         return found
 
 
-def _line(table: Table) -> tuple[float, float]:
-    """Return slope and start of what whole networks of the table take by the sum of their kernels, relatively near."""
-    if len(table.networks) < _LEAST:
+def _line(alone: Model, networks: Sequence[Network]) -> tuple[float, float]:
+    """Return slope and start of what networks that were timed whole take by the sum of their kernels."""
+    if len(networks) < _LEAST:
         return 1.0, 0.0
-    model = table.model()
-    sums = np.array([model.sum(network.counts) for network in table.networks])
-    taken = np.array([network.milliseconds for network in table.networks])
+    sums = np.array([alone.sum(network.counts) for network in networks])
+    taken = np.array([network.milliseconds for network in networks])
     if np.ptp(sums) > 0.01 * sums.max():
         slope, start = (float(value) for value in np.polyfit(sums, taken, 1, w=1 / taken))
         if slope > 0 and slope * sums.min() + start > 0:

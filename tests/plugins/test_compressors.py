@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import random
 
 import pytest
 import torch
@@ -13,18 +12,8 @@ from automl import measure
 from automl.compressor import Compressed
 from automl.plugins import Registry
 from automl_tasks.synthetic import Synthetic
-from given import Given, Lending
+from given import FAMILIES, Given, Lending, of_family
 
-FAMILIES = {
-    "plain": {"name": "vgg_cifar", "width": 0.125},
-    "residual": {"name": "resnet_cifar", "width": 0.5},
-    "dense": {"name": "densenet_cifar", "depth": 40},
-    "depthwise": {"name": "mobilenet_v2", "width": 0.35},
-    "grouped": {"name": "resnext"},
-    "shuffled, one": {"name": "shufflenet_v1", "width": 0.5},
-    "shuffled, two": {"name": "shufflenet_v2", "width": 0.5},
-    "interleaved": {"name": "igcv3", "width": 0.5},
-}
 COMPRESSORS = {
     "pruning": {"name": "pruning", "budget": 0.8, "criterion": "l2"},
     "pruning, all channels in one ranking": {"name": "pruning", "across": "global", "budget": 0.8},
@@ -48,9 +37,7 @@ def task():
 
 @functools.cache
 def network(family):
-    space = Registry().build("space", FAMILIES[family])
-    torch.manual_seed(0)
-    return measure.strip(space.build(space.sample(random.Random(0)).blueprint, task()))
+    return of_family(family, task())
 
 
 def compressed(one, name, share=0.9, **settings):

@@ -10,7 +10,6 @@ import shutil
 from collections import Counter
 
 import pytest
-import torch
 from torch import nn
 
 from automl import BadInput, latency_table, load, measure
@@ -20,24 +19,15 @@ from automl.deploy import Deployed
 from automl.kernels import cut
 from automl.latency_model import CALL
 from automl.latency_table import Network, Table
-from automl.plugins import Registry
 from automl_compressors.amc import AMC
 from automl_compressors.channels import Channels
 from automl_compressors.pruning import Pruning
 from automl_compressors.timing import Timing
 from automl_tasks.synthetic import Synthetic
-from given import Given, plain, residual
+from given import Given, of_family, plain, residual
 
 IMAGE = (3, 16, 16)
 GROUPS = 12  # of a network, which become narrower
-FAMILIES = {
-    "plain": {"name": "vgg_cifar", "width": 0.125},
-    "residual": {"name": "resnet_cifar", "width": 0.5},
-    "dense": {"name": "densenet_cifar", "depth": 40},
-    "depthwise": {"name": "mobilenet_v2", "width": 0.35},
-    "shuffled": {"name": "shufflenet_v2", "width": 0.5},
-    "interleaved": {"name": "igcv3", "width": 0.5},
-}
 
 
 @functools.cache
@@ -77,12 +67,10 @@ def formula(network, made):
 
 
 @pytest.mark.slow  # cuts each network as often as it has layers
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ["plain", "residual", "dense", "depthwise", "shuffled, two", "interleaved"])
 def test_the_formula_is_what_the_kernels_of_the_narrower_network_take(family):
     """The machine is one whose kernels the formula can say exactly: so it is exact for widths that were never timed."""
-    space = Registry().build("space", FAMILIES[family])
-    torch.manual_seed(0)
-    network = measure.strip(space.build(space.sample(random.Random(0)).blueprint, task()))
+    network = of_family(family, task())
     channels, cost, whole = formula(network, table(network))
     assert whole == pytest.approx(0.02 + sum(map(takes, kernels(network))), rel=1e-9)
     assert cost.of(channels.units({})) == pytest.approx(whole, rel=1e-6)

@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 import copy
+import random
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from automl import Space
+from automl import Space, measure
+from automl.plugins import Registry
+
+FAMILIES = {
+    "plain": {"name": "vgg_cifar", "width": 0.125},
+    "residual": {"name": "resnet_cifar", "width": 0.5},
+    "dense": {"name": "densenet_cifar", "depth": 40},
+    "depthwise": {"name": "mobilenet_v2", "width": 0.35},
+    "grouped": {"name": "resnext"},
+    "shuffled, one": {"name": "shufflenet_v1", "width": 0.5},
+    "shuffled, two": {"name": "shufflenet_v2", "width": 0.5},
+    "interleaved": {"name": "igcv3", "width": 0.5},
+}
+
+
+def of_family(family, task):
+    """Return an untrained network at rest of one of the families."""
+    space = Registry().build("space", FAMILIES[family])
+    torch.manual_seed(0)
+    return measure.strip(space.build(space.sample(random.Random(0)).blueprint, task))
 
 
 class Given(Space):
